@@ -16,6 +16,7 @@ import db_commands
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from storage.schema import MIGRATIONS, Schema, SchemaState, head_revision, migrate, read_schema
+from tests.examples import core_of
 from tools.demo.postgres import EmbeddedPostgres
 
 
@@ -63,7 +64,7 @@ def odd_database(
     postgres.drop_database("odd")
 
 
-@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+@pytest.mark.parametrize("encoding", core_of(["SQL_ASCII", "LATIN1"], "SQL_ASCII"))
 def test_they_refuse_an_encoding_without_all_characters(
     odd_database: tuple["psycopg2.extensions.connection", Settings], encoding: str
 ) -> None:

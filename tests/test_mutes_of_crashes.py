@@ -78,7 +78,7 @@ def test_another_crash_of_the_client_raises_an_alert(
     [
         job(RUN, "csc", at=NOW - timedelta(hours=1), started_at=NOW - timedelta(hours=2)),
         crashed_job(RUN, client="beam"),
-        job(RUN, "csc", exit_code=-11),
+        pytest.param(job(RUN, "csc", exit_code=-11), marks=pytest.mark.long),
     ],
     ids=["stuck", "of another client", "without a log"],
 )

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
 
 import apprise
@@ -105,14 +106,17 @@ def test_only_a_url_that_apprise_refuses_stops_a_grabber(monkeypatch: pytest.Mon
     assert list(sender_process.refused_receivers([good, bad])) == []
 
 
+long = partial(pytest.param, marks=pytest.mark.long)
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
         (f"nosuch://{TOKEN}", "apprise has no service for nosuch://"),
-        (f"tgram://{TOKEN}", "apprise does not accept the URL"),
-        (f"windows://{TOKEN}", "apprise requires a desktop for windows://"),
         (f"growl://{TOKEN}", "apprise requires gntp for growl://"),
-        (f"amqp://{TOKEN}/q", "for amqp:// it recommends pika or python-qpid-proton"),
+        long(f"tgram://{TOKEN}", "apprise does not accept the URL"),
+        long(f"windows://{TOKEN}", "apprise requires a desktop for windows://"),
+        long(f"amqp://{TOKEN}/q", "for amqp:// it recommends pika or python-qpid-proton"),
     ],
 )
 def test_the_reason_for_a_refused_url_names_the_service(

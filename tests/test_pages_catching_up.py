@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Cluster, Settings
 from storage.sync_status import LinkStatus
+from tests.examples import core_of
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.test_pages_playback_report import played, write
 from tests.test_pages_shift_report import copied
@@ -79,7 +80,7 @@ def test_it_is_no_incident(client: FlaskClient) -> None:
     assert "data-key" not in client.get("/live/freshness?db=production").text
 
 
-@pytest.mark.parametrize("documents", [0, 200])
+@pytest.mark.parametrize("documents", core_of([0, 200], 200))
 def test_documents_that_have_just_arrived_make_nothing_old(
     client: FlaskClient, mirrored: MirroredCluster, unit: str, documents: int
 ) -> None:
@@ -98,7 +99,7 @@ def test_an_outage_hides_it(client: FlaskClient, mirrored: MirroredCluster, unit
 
 
 @pytest.mark.usefixtures("unit")
-@pytest.mark.parametrize("form", ["text", "markdown"])
+@pytest.mark.parametrize("form", core_of(["text", "markdown"], "text"))
 def test_the_shift_report_warns_of_it(client: FlaskClient, form: str) -> None:
     report = current_shift(client, form)
     assert "Old data: " in report

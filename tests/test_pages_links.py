@@ -12,6 +12,7 @@ from config import parsers
 from dqm2.records import DocumentVersion, PlaybackRecord, SimulatorState
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
+from tests.examples import core_of
 from tests.mirrored_cluster import MirroredCluster, job
 from web.pages.external_links import release_notes_url
 
@@ -188,7 +189,7 @@ def test_the_timeline_shows_how_many_jobs_a_cell_stands_for(
     assert cells == ["–", "20", "1/2", "950"]
 
 
-@pytest.mark.parametrize("prefix", ["/dqm/dqm-square", f"/{UUID(int=0)}"])
+@pytest.mark.parametrize("prefix", core_of(["/dqm/dqm-square", f"/{UUID(int=0)}"], "/dqm/dqm-square"))
 def test_a_client_leads_to_the_page_of_its_job_below_any_prefix(
     settings: Settings, mirrored: MirroredCluster, prefix: str
 ) -> None:

@@ -24,6 +24,7 @@ from storage.mutes import MuteSubject, MuteWriter
 from storage.run_queries import RunFilter
 from storage.transitions import Thing, Transition, TransitionKind
 from tests.control_room import PASSWORD, USER, Visitor
+from tests.examples import core_of
 from tests.grabber_runner import reader
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.served import served
@@ -116,7 +117,12 @@ def test_it_finds_the_last_complete_shift_before_another_period() -> None:
     assert shift_before(period) == ShiftPeriod(BEGIN, END)
 
 
-@pytest.mark.parametrize("time", [BEGIN + timedelta(microseconds=1), END - timedelta(microseconds=1)])
+@pytest.mark.parametrize(
+    "time",
+    core_of(
+        [BEGIN + timedelta(microseconds=1), END - timedelta(microseconds=1)], END - timedelta(microseconds=1)
+    ),
+)
 def test_it_shows_the_current_shift_by_default(
     client: FlaskClient, mirrored: MirroredCluster, monkeypatch: pytest.MonkeyPatch, time: datetime
 ) -> None:

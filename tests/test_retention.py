@@ -15,6 +15,7 @@ from server import create_app
 from storage import transitions
 from storage.retention import prune
 from storage.transitions import Thing, Transition, TransitionKind
+from tests.examples import core_of
 from tests.grabber_runner import mirrored_tables, reader, rows, running_grabber
 from tests.legacy_mirror import run_db
 from tests.mirrored_cluster import MirroredCluster, delivery, job, log_of
@@ -147,7 +148,7 @@ def recorded(settings: Settings) -> list[str]:
     return [row["subject"] for row in rows(settings, db.transitions)]
 
 
-@pytest.mark.parametrize("per_batch", [1, 2, 100])
+@pytest.mark.parametrize("per_batch", core_of([1, 2, 100], 1))
 def test_it_keeps_transitions_of_the_newest_runs_and_the_newest_old_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, per_batch: int
 ) -> None:

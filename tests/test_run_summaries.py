@@ -13,6 +13,7 @@ from storage.read_models import ClientSummary, Job, Run, RunSummary
 from storage.reader import MirrorReader
 from storage.run_figures import RunFigures
 from storage.run_queries import RunFilter
+from tests.examples import core_of
 from tests.grabber_runner import reader as reader_of
 from tests.mirrored_cluster import MirroredCluster, job
 
@@ -86,7 +87,7 @@ def test_it_summarizes_each_run(reader: MirrorReader) -> None:
     assert max(client.jobs for client in clients) > max(client.crashed for client in clients) > 1
 
 
-@pytest.mark.parametrize("client", ["beam", "csc", "dt", "ecal", "hcal"])
+@pytest.mark.parametrize("client", core_of(["beam", "csc", "dt", "ecal", "hcal"], "csc", "hcal"))
 def test_it_summarizes_the_jobs_of_the_clients_asked_for(reader: MirrorReader, client: str) -> None:
     run_filter = RunFilter(first=RUN - 2, last=RUN, clients=(client,))
     runs = [run for back in range(3) if (run := reader.runs.get(RUN - back))]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
-from werkzeug.security import generate_password_hash
 
 import dqmsquare_cfg
 from config import env_file, parsers
@@ -16,6 +15,7 @@ from dqmsquare_cfg import SETTINGS, Setting, Settings, SettingsError
 from runtime.supervisor import MEMORY_ENVIRONMENT
 from tests import fork_server
 from tests.examples import core_of
+from tests.served import cheap_hash
 from tests.waiting import TIMEOUT_S
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
@@ -342,7 +342,7 @@ def test_it_rejects_a_secret_that_no_cookie_can_carry_without_showing_it(secret:
     "damaged", ["scrypt:32768:8:1", "scrypt:32768:8:1$$", "scrypt:x:8:1$salt$00", "pbkdf2:sha256", "scrypt:"]
 )
 def test_it_refuses_a_password_hash_that_is_not_whole(damaged: str) -> None:
-    whole = generate_password_hash("hunter2")
+    whole = cheap_hash("hunter2")
     [line] = errors_of(DQM_FFF_SECRET="abc", DQM_CR_USERNAMES=f"shifter:{whole},expert:{damaged}")
     assert line.startswith("DQM_CR_USERNAMES has an incomplete password hash (entry 2)")
     assert parsers.users(f"shifter:{whole}") == {"shifter": whole}

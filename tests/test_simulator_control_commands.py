@@ -12,6 +12,7 @@ from dqm2.records import LUMISECTION_S
 from simulator.control_commands import CommandMode
 from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
+from tests.examples import core_of
 from tests.waiting import TIMEOUT_S
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
@@ -174,7 +175,7 @@ def test_it_delays_a_playback_run_to_the_next_run_in_released_mode(
     assert (run.source_run, run.lumisections) == (300576, 12)
 
 
-@pytest.mark.parametrize("kind", list(DaemonKind))
+@pytest.mark.parametrize("kind", core_of(DaemonKind, DaemonKind.FFF))
 def test_it_restarts_a_daemon_in_documented_mode(
     simulator: Simulator, session: requests.Session, kind: DaemonKind
 ) -> None:

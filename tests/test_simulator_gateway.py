@@ -89,6 +89,7 @@ def test_it_fails_to_relay_to_a_machine_that_responds_too_late(
     assert redirect(simulator, session, FILTER_UNIT).status_code == 200
 
 
+@pytest.mark.long
 def test_it_fails_to_relay_a_response_that_takes_too_much_cpu_time(
     simulator: Simulator, session: requests.Session
 ) -> None:

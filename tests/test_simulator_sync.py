@@ -89,7 +89,7 @@ def test_it_sends_no_message_above_the_highest_revision(
 def test_it_splits_headers_into_messages_of_a_thousand(
     simulator: Simulator, session: requests.Session
 ) -> None:
-    upload_jobs(simulator, 2345)
+    simulator.fill(FILTER_UNIT, 2345, small=True)
     messages = post(simulator, session, FILTER_UNIT, {"event": "sync_request", "known_rev": None})
     assert [len(message["headers"]) for message in messages] == [1000, 1000, 345]
     assert [message["rev"] for message in messages] == [[1, 1000], [1001, 2000], [2001, 2345]]
@@ -193,7 +193,8 @@ def test_it_returns_an_error_page_for_invalid_requests(
 
 
 def test_it_accepts_999_ids(simulator: Simulator, session: requests.Session) -> None:
-    ids = upload_jobs(simulator, 999)
+    simulator.fill(FILTER_UNIT, 999, small=True)
+    ids = [header["_id"] for header in simulator.machine(FILTER_UNIT).headers()]
     [message] = post(simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": ids})
     assert {document["_id"] for document in message["documents"]} == set(ids)
 
@@ -253,11 +254,14 @@ def test_it_records_requests_without_secrets(simulator: Simulator, session: requ
     assert simulator.secret not in repr(request.headers)
 
 
-def test_it_drops_the_oldest_recorded_requests(simulator: Simulator, session: requests.Session) -> None:
+def test_it_drops_the_oldest_recorded_requests(
+    simulator: Simulator, session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.http_types._MAX_RECORDED_BYTES", 32_000)
     for size in (1, 2, 3):
-        body = json.dumps({"messages": [], "padding": "x" * (size * 8_000_000)})
+        body = json.dumps({"messages": [], "padding": "x" * (size * 8_000)})
         session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=TIMEOUT_S)
-    assert [len(request.body) // 8_000_000 for request in simulator.requests] == [3]
+    assert [len(request.body) // 8_000 for request in simulator.requests] == [3]
     simulator.recorder.clear()
     assert simulator.requests == ()
 

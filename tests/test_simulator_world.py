@@ -12,7 +12,6 @@ from dqmsquare_cfg import Cluster
 from simulator.machines import Document
 from simulator.runs import PlaybackConfig, StoppedRun
 from simulator.simulator import Simulator
-from tests.examples import core_of
 from tests.waiting import until
 
 NOW = 1_800_000_000.0
@@ -60,9 +59,15 @@ def test_it_is_empty_and_paused_by_default(simulator: Simulator) -> None:
     assert [machine.highest_revision for machine in simulator.topology.machines] == [0] * 6
 
 
-@pytest.mark.parametrize("cluster", core_of(Cluster, Cluster.PLAYBACK))
-def test_it_has_a_history(tmp_path: Path, cluster: Cluster) -> None:
-    simulator = Simulator(tmp_path, history=25, now=NOW, clients=CLIENTS)
+@pytest.fixture(scope="module")
+def with_history(tmp_path_factory: pytest.TempPathFactory) -> Simulator:
+    """A simulator with 25 runs in each cluster, which do not go on."""
+    return Simulator(tmp_path_factory.mktemp("history"), history=25, now=NOW, clients=CLIENTS)
+
+
+@pytest.mark.parametrize("cluster", Cluster)
+def test_it_has_a_history(with_history: Simulator, cluster: Cluster) -> None:
+    simulator = with_history
     jobs = documents(simulator, cluster=cluster)
     runs = sorted({document["run"] for document in jobs})
     assert len(runs) == 25
@@ -209,10 +214,9 @@ def test_it_starts_an_extra_job_at_the_current_lumisection(simulator: Simulator)
     assert "exit_code" not in second
 
 
-def test_it_restarts_clients_after_some_crashes(tmp_path: Path) -> None:
-    simulator = Simulator(tmp_path, history=25, now=NOW, clients=CLIENTS)
+def test_it_restarts_clients_after_some_crashes(with_history: Simulator) -> None:
     by_client: dict[tuple[int, str], list[Document]] = {}
-    for document in documents(simulator):
+    for document in documents(with_history):
         by_client.setdefault((document["run"], document["tag"]), []).append(document)
     restarted = [jobs for jobs in by_client.values() if len(jobs) > 1]
     assert restarted
@@ -313,9 +317,10 @@ def test_it_uses_the_clock_of_each_machine(tmp_path: Path) -> None:
     assert {int(document["cmssw_lumi"]) for document in ahead + right} <= {0, 8, 9, 10}
 
 
-def test_it_deletes_the_documents_of_old_runs(tmp_path: Path) -> None:
-    simulator = Simulator(tmp_path, history=120, now=NOW, clients=["beam"])
-    assert len({document["run"] for document in documents(simulator)}) == 100
+def test_it_deletes_the_documents_of_old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.cluster_life._RUNS_KEPT", 10)
+    simulator = Simulator(tmp_path, history=12, now=NOW, clients=["beam"])
+    assert len({document["run"] for document in documents(simulator)}) == 10
 
 
 def test_it_continues_after_the_last_run_of_an_earlier_simulator(tmp_path: Path) -> None:

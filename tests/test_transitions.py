@@ -245,7 +245,10 @@ def test_a_problem_ends_when_the_next_run_does_without_the_client(
     assert transitions.states() == ["client csc_dqm_sourceclient-live absent"]
 
 
-@pytest.mark.parametrize("fault", ["an error of the program", "an error of the database"])
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param("an error of the program", marks=pytest.mark.long), "an error of the database"],
+)
 def test_an_unexpected_error_delays_transitions_but_not_the_mirror(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:

@@ -288,7 +288,7 @@ def test_many_jobs_of_a_transaction_write_the_row_of_their_runs_once(settings: S
     assert marked(settings) == set()
 
 
-@pytest.mark.parametrize("clients", [None, ("csc",), ("beam", "csc"), ()])
+@pytest.mark.parametrize("clients", core_of([None, ("csc",), ("beam", "csc"), ()], None, ("beam", "csc")))
 def test_runs_of_clients_are_found_within_any_range(
     settings: Settings, clients: tuple[str, ...] | None
 ) -> None:
