@@ -235,14 +235,12 @@ def test_it_lists_no_uptime_of_the_future(client: FlaskClient, mirrored: Mirrore
     assert found["items"][0]["uptime"] == []
 
 
-@pytest.mark.parametrize("extreme", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-@pytest.mark.parametrize("bound", ["since", "until"])
-def test_it_takes_the_earliest_and_the_latest_time(
-    client: FlaskClient, mirrored: MirroredCluster, bound: str, extreme: str
-) -> None:
+def test_it_takes_the_earliest_and_the_latest_time(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.beat()
-    for path in ("/runs", "/machines", "/crash-groups"):
-        get(client, path, **{bound: extreme})
+    for extreme in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        for path in ("/runs", "/machines", "/crash-groups"):
+            get(client, path, since=extreme)
+            get(client, path, until=extreme)
 
 
 def test_it_says_what_is_stale(client: FlaskClient, mirrored: MirroredCluster) -> None:

@@ -179,8 +179,7 @@ def test_it_delays_known_browsers_after_their_own_failures(url: str, settings: S
 def test_it_ignores_forged_device_cookies(url: str, settings: Settings) -> None:
     guess(visitor_at(url), 3)
     another_s = URLSafeTimedSerializer("a-guessed-secret", salt="control room browser")
-    signed = [str(another_s.dumps([USER, value])) for value in ("", "a")]
-    for cookie in ("", "x", "....", '["shifter","a"]', *signed):
+    for cookie in ("", "....", '["shifter","a"]', str(another_s.dumps([USER, "a"]))):
         forged = visitor_at(url)
         forged.http.cookies.set(DEVICE_COOKIE, cookie)
         assert is_throttled(settings, forged), cookie

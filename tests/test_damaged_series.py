@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 import db
 from dqm2.records import InputStatus, InputStatuses, JobRecord
 from dqmsquare_cfg import Cluster, Settings
+from tests.examples import core_of
 from tests.grabber_runner import execute, reader
 from tests.mirrored_cluster import MirroredCluster, delivery, job, with_series
 from tests.test_pages_playback_report import REPORT, played
@@ -120,7 +121,7 @@ def test_a_playback_report_has_all_other_figures(client: FlaskClient, settings: 
     assert (performance.events, performance.peak_rss_kb) == (record.events_total, record.rss_kb)
 
 
-@pytest.mark.parametrize("content", [_GARBAGE, zstandard.compress(b"\1\0\0\0x"), _EXABYTE])
+@pytest.mark.parametrize("content", core_of([_GARBAGE, zstandard.compress(b"\1\0\0\0x"), _EXABYTE], _GARBAGE))
 def test_the_delivery_of_a_run_is_reported_as_damaged(
     client: FlaskClient, settings: Settings, cluster: MirroredCluster, content: bytes
 ) -> None:

@@ -112,7 +112,7 @@ def has_mirrored_type(document: Document) -> bool:
     return kind is not None and (not isinstance(kind, str) or kind in set(DocumentType))
 
 
-@settings(_BATCH_SETTINGS, max_examples=4)
+@settings(_BATCH_SETTINGS, max_examples=2)
 @given(uploaded=st.lists(documents(), min_size=BATCH, max_size=BATCH))
 def test_it_mirrors_or_quarantines_any_document(
     simulator: Simulator, simulated_settings: Settings, uploaded: list[Document]

@@ -159,7 +159,6 @@ def test_it_quarantines_nothing_when_all_responses_are_bad(
             FaultKind.LOGIN_PAGE,
             FaultKind.WRONG_RESPONSE,
         ],
-        FaultKind.GARBAGE,
         FaultKind.WRONG_RESPONSE,
     ),
 )
