@@ -15,7 +15,7 @@ from simulator.daemons import DaemonKind
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.http_types import Response
 from simulator.simulator import Simulator
-from tests.browser.conftest import pass_time
+from tests.browser.conftest import PHONE, pass_time
 from tests.browser.control_room import confirm, enter, item, press
 from tests.control_room import (
     BEAM,
@@ -110,6 +110,19 @@ def test_it_starts_a_playback_run(signed_in: Page, simulator: Simulator) -> None
     assert (run.source_run, run.run_key, run.lumisections) == (355443, "cosmic_run", 44)
     section.get_by_role("button", name="Show simulator configuration").click()
     expect(section.locator("dl")).to_contain_text("run355443")
+
+
+def test_a_phone_shows_all_machines_with_their_whole_names(
+    signed_in: Page, playback: MirroredCluster, mirrored: MirroredCluster
+) -> None:
+    signed_in.set_viewport_size(PHONE)
+    machines = signed_in.locator(".machine-freshness")
+    clusters = (playback, mirrored)
+    expect(machines).to_have_count(sum(1 + len(cluster.filter_units) for cluster in clusters))
+    assert (
+        machines.evaluate_all("all => all.map(at => at.clientWidth > 0 && at.scrollWidth <= at.clientWidth)")
+        == [True] * machines.count()
+    )
 
 
 def test_it_alerts_and_names_the_run_that_a_command_may_end_in_its_question(
