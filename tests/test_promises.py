@@ -1,20 +1,35 @@
-"""docs/promises.md names a test for each promise, and each of these tests exists."""
+"""docs/promises.md names a test for each promise; these tests exist, and one of each runs in `make test`."""
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = (ROOT / "docs" / "promises.md").read_text()
 PROMISES = re.findall(r"^- .*(?:\n  .*)*", DOCUMENT, flags=re.MULTILINE)
-NAMED = re.findall(r"`([\w/]+\.py)::(test_\w+)`", DOCUMENT)
+_TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
+NAMED = _TEST.findall(DOCUMENT)
+_ONLY_IN_ALL = "*`make test-all` only*"
+_LONG = "pytest.mark.long"
 
 
-def defined_in(file: str) -> set[str]:
-    """Names of the test functions of a file below tests/; none if there is no such file."""
+@cache
+def defined_in(file: str) -> dict[str, bool]:
+    """Test functions of a file below tests/, and whether each is long as a whole; none without the file."""
     path = ROOT / "tests" / file
     tree = ast.parse(path.read_text() if path.is_file() else "")
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    marks = [ast.unparse(node.value) for node in tree.body if isinstance(node, ast.Assign) and is_mark(node)]
+    return {
+        node.name: any(_LONG in mark for mark in marks) or _LONG in map(ast.unparse, node.decorator_list)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def is_mark(node: ast.Assign) -> bool:
+    """Whether an assignment is that of the marks of all tests of a module."""
+    return any(ast.unparse(target) == "pytestmark" for target in node.targets)
 
 
 def test_each_promise_has_a_test() -> None:
@@ -28,3 +43,12 @@ def test_each_named_test_exists() -> None:
     missing = [f"{file}::{name}" for file, name in NAMED if name not in defined[file]]
     assert not missing, "\n".join(missing)
     assert DOCUMENT.count(".py::") == len(NAMED)
+
+
+def test_each_promise_is_tested_by_make_test_or_says_why_not() -> None:
+    long = {
+        promise
+        for promise in PROMISES
+        if all(defined_in(file).get(name, False) for file, name in _TEST.findall(promise))
+    }
+    assert long == {promise for promise in PROMISES if _ONLY_IN_ALL in promise}

@@ -12,6 +12,7 @@ from dqmsquare_cfg import Cluster
 from simulator.machines import Document
 from simulator.runs import PlaybackConfig, StoppedRun
 from simulator.simulator import Simulator
+from tests.examples import core_of
 from tests.waiting import until
 
 NOW = 1_800_000_000.0
@@ -59,21 +60,15 @@ def test_it_is_empty_and_paused_by_default(simulator: Simulator) -> None:
     assert [machine.highest_revision for machine in simulator.topology.machines] == [0] * 6
 
 
-@pytest.fixture(scope="module")
-def with_history(tmp_path_factory: pytest.TempPathFactory) -> Simulator:
-    """A simulator with 25 runs in each cluster, which do not go on."""
-    return Simulator(tmp_path_factory.mktemp("history"), history=25, now=NOW, clients=CLIENTS)
-
-
-@pytest.mark.parametrize("cluster", Cluster)
-def test_it_has_a_history(with_history: Simulator, cluster: Cluster) -> None:
-    simulator = with_history
+@pytest.mark.parametrize("cluster", core_of(Cluster, Cluster.PLAYBACK))
+def test_it_has_a_history(tmp_path: Path, cluster: Cluster) -> None:
+    simulator = Simulator(tmp_path, history=15, now=NOW, clients=CLIENTS)
     jobs = documents(simulator, cluster=cluster)
     runs = sorted({document["run"] for document in jobs})
-    assert len(runs) == 25
-    assert len(jobs) >= 25 * len(CLIENTS)
-    assert len(documents(simulator, "dqm-files", cluster)) == 25
-    assert len(documents(simulator, "dqm-playback", cluster)) == (25 if cluster is Cluster.PLAYBACK else 0)
+    assert len(runs) == 15
+    assert len(jobs) >= 15 * len(CLIENTS)
+    assert len(documents(simulator, "dqm-files", cluster)) == 15
+    assert len(documents(simulator, "dqm-playback", cluster)) == (15 if cluster is Cluster.PLAYBACK else 0)
     assert len(documents(simulator, "dqm-stats", cluster)) == 3
     times = [document["timestamp"] for document in jobs]
     assert max(times) < NOW
@@ -214,9 +209,11 @@ def test_it_starts_an_extra_job_at_the_current_lumisection(simulator: Simulator)
     assert "exit_code" not in second
 
 
-def test_it_restarts_clients_after_some_crashes(with_history: Simulator) -> None:
+@pytest.mark.long
+def test_it_restarts_clients_after_some_crashes(tmp_path: Path) -> None:
+    simulator = Simulator(tmp_path, history=25, now=NOW, clients=CLIENTS)
     by_client: dict[tuple[int, str], list[Document]] = {}
-    for document in documents(with_history):
+    for document in documents(simulator):
         by_client.setdefault((document["run"], document["tag"]), []).append(document)
     restarted = [jobs for jobs in by_client.values() if len(jobs) > 1]
     assert restarted
