@@ -1,25 +1,21 @@
 """Resources of the API; the docstrings are public."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from flask import Blueprint
-from msgspec import UNSET
 from werkzeug.exceptions import NotFound
 
 from dqm2 import crash_signatures
 from dqm2.log_messages import full_text
 from dqmsquare_cfg import Cluster
-from storage import job_state, outages, read_models
+from storage import outages, read_models
 from storage.crash_queries import CrashFilter
-from storage.job_state import JobState
 from storage.machine_rows import machine_rows
 from storage.reader import MirrorReader
-from storage.run_queries import RunFilter
 from storage.transitions import RETENTION
 from web import databases
-from web.api_v1 import mapping, resources
+from web.api_v1 import mapping, resources, run_search
 from web.api_v1.operations import operation
 from web.api_v1.queries import (
     DEFAULT_UPTIME,
@@ -27,16 +23,13 @@ from web.api_v1.queries import (
     CrashGroupsQuery,
     JobsQuery,
     MachinesQuery,
-    RunFilterQuery,
     RunsQuery,
-    RunState,
     TransitionsQuery,
     optional,
     optional_time,
 )
 from web.cache import dependencies
 from web.errors import DELIVERY_DAMAGED, LOG_DAMAGED, LOG_DELETED, DatabaseUnavailable
-from web.query_args import INT_MAX
 from web.staleness import expire_at_next_change, stale_limit
 
 bp = Blueprint("api_v1", __name__)
@@ -45,11 +38,6 @@ _NO_RUN = "The mirror does not have this run."
 _NO_JOB = "The mirror does not have this job."
 _NO_DELIVERY = "The mirror has no file delivery of this run."
 _NO_CRASH_GROUP = "The cluster has no crash with this signature."
-_RELEASE_PREFIX = "CMSSW_"
-
-# Runs read at a time, and pieces of them that one request searches for a state, which SQL does not compute.
-_RUNS_PER_PIECE = 25
-_MAX_PIECES = 20
 _MINUTE = timedelta(minutes=1)
 
 
@@ -74,15 +62,11 @@ def freshness(cluster: Cluster) -> resources.Freshness:
     return mapping.freshness(sync, found, now - stale_after, stale_after.total_seconds())
 
 
-def _searches_for_state(query: Mapping[str, str]) -> bool:
-    return "state" in query or "job_state" in query
-
-
-@operation(bp, "/clusters/<cluster>/runs", is_slow=_searches_for_state)
+@operation(bp, "/clusters/<cluster>/runs", is_slow=run_search.searches_for_state)
 def runs(cluster: Cluster, query: RunsQuery) -> resources.RunPage:
     """Runs that match a filter, newest first."""
     reader = databases.cached_reader(cluster)
-    found, next_cursor = _find_runs(reader, _runs_filter(reader, query), query)
+    found, next_cursor = run_search.find_runs(reader, query)
     return resources.RunPage(
         items=[mapping.run_summary(run) for run in found],
         next_cursor=None if next_cursor is None else str(next_cursor),
@@ -170,7 +154,7 @@ def crash_groups(cluster: Cluster, query: CrashGroupsQuery) -> resources.CrashGr
     """
     reader = databases.cached_reader(cluster)
     kind, skip = optional(query.kind), int(optional(query.position) or 0)
-    crash_filter = CrashFilter(_run_filter(reader, query), None if kind is None else (kind,))
+    crash_filter = CrashFilter(run_search.run_filter(reader, query), None if kind is None else (kind,))
     found = reader.crashes.find_groups(crash_filter, skip=skip, limit=query.limit)
     end = skip + len(found.groups)
     return resources.CrashGroupPage(
@@ -235,98 +219,6 @@ def _run(reader: MirrorReader, number: int) -> read_models.Run:
     if found is None:
         raise NotFound(_NO_RUN)
     return found
-
-
-def _run_filter(
-    reader: MirrorReader,
-    query: RunFilterQuery,
-    *,
-    crashed_only: bool = False,
-    reported_since: datetime | None = None,
-) -> RunFilter:
-    """The filter that a query describes.
-
-    `reported_since`: runs of which no job has reported since then may be left out.
-    """
-    since, until = optional_time(query.since), optional_time(query.until)
-    first, last = query.first_run, query.last_run
-    # Times narrow the range of runs, so that fewer are searched.
-    for span_since, span_until in ((since, until), (reported_since, None)):
-        if span_since is not None or span_until is not None:
-            span = reader.runs.span_between(span_since, span_until)
-            first, last = max(first, span.lowest or 0), min(last, span.highest or 0)
-    release = optional(query.cmssw_version)
-    return RunFilter(
-        first=first,
-        last=last,
-        crashed_only=crashed_only,
-        run_keys=_single(optional(query.run_key)),
-        cmssw_versions=_single(None if release is None else release.removeprefix(_RELEASE_PREFIX)),
-        clients=_single(optional(query.client)),
-        since=since,
-        until=until,
-    )
-
-
-def _single(value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else (value,)
-
-
-def _runs_filter(reader: MirrorReader, query: RunsQuery) -> RunFilter:
-    """The part of a query that SQL can answer; it may select more runs than match."""
-    is_of_active = query.state is RunState.ONGOING or query.job_state in (JobState.RUNNING, JobState.STUCK)
-    # In steps of an hour, so that reads can be cached in between.
-    full_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    return _run_filter(
-        reader,
-        query,
-        crashed_only=query.job_state is JobState.CRASHED,
-        reported_since=full_hour - job_state.LOST_AFTER if is_of_active else None,
-    )
-
-
-def _find_runs(
-    reader: MirrorReader, run_filter: RunFilter, query: RunsQuery
-) -> tuple[list[read_models.Run], int | None]:
-    """A page of runs and the run below which the next one begins.
-
-    Runs are searched for a state within bounds, so that a page may be shorter than asked for.
-    """
-    cursor = optional(query.position)
-    below = None if cursor is None else min(int(cursor), INT_MAX)
-    found: list[read_models.Run] = []
-    for _ in range(_MAX_PIECES):
-        missing = query.limit + 1 - len(found)
-        size = _RUNS_PER_PIECE if _is_searched(query) else min(missing, _RUNS_PER_PIECE)
-        piece = reader.runs.find(run_filter, below=below, limit=size)
-        found += [run for run in piece if _matches(run, query)]
-        if len(found) > query.limit:
-            return found[: query.limit], found[query.limit - 1].run
-        if len(piece) < size:
-            return found, None
-        below = piece[-1].run
-    return found, below
-
-
-def _is_searched(query: RunsQuery) -> bool:
-    return query.state is not UNSET or query.job_state not in (UNSET, JobState.CRASHED)
-
-
-def _matches(run: read_models.Run, query: RunsQuery) -> bool:
-    """Whether a run has the state, and a job in the state, that a query names."""
-    if query.state is not UNSET and mapping.run_state(run) is not query.state:
-        return False
-    return query.job_state is UNSET or any(_is_of_query(job, query) for job in run.jobs)
-
-
-def _is_of_query(job: read_models.Job, query: RunsQuery) -> bool:
-    since, until = optional_time(query.since), optional_time(query.until)
-    return (
-        job.state is query.job_state
-        and query.client in (UNSET, job.name)
-        and (since is None or job.updated_at >= since)
-        and (until is None or job.first_seen_at < until)
-    )
 
 
 def _uptime_span(query: MachinesQuery, now: datetime) -> tuple[datetime, datetime]:
