@@ -44,7 +44,7 @@ class Maintenance:
         self._database = database
         self._processor = processor
         self._dictionaries = DictionaryStore(database)
-        self._train_at_s = self._remind_at_s = 0.0
+        self._train_at_s = self._remind_at_s = time.monotonic()
         self._sweeps = {
             "analyze_logs": _Sweep(partial(analyze_outdated, database), _log_analyzed),
             "summarize_deliveries": _Sweep(partial(summarize_outdated, database), _log_summarized),
