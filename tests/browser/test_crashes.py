@@ -66,6 +66,7 @@ def test_it_fits_a_phone_and_a_laptop(page: Page, url: str) -> None:
     assert widths(page) == (PHONE["width"], PHONE["width"])
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("crashes")
 def test_it_copies_a_text_for_an_issue_or_offers_it_without_a_clipboard(page: Page, url: str) -> None:
     open_always(page, url)
