@@ -127,7 +127,7 @@ def test_it_takes_as_long_for_an_unknown_user() -> None:
 
 
 def test_it_accepts_hashed_passwords(settings: Settings) -> None:
-    methods = {USER: "scrypt", "expert": "pbkdf2:sha256:1000"}
+    methods = {USER: "scrypt:1024:8:1", "expert": "pbkdf2:sha256:1000"}
     hashed = {user: generate_password_hash(PASSWORD, method) for user, method in methods.items()}
     with served(replace(settings, dqm_cr_usernames=hashed)) as url:
         for user, kept in hashed.items():

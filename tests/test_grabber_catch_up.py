@@ -47,9 +47,9 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def _early_parser_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a grabber of this process use parser processes from 200 headers on, for 50 documents at a time."""
-    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 200)
-    monkeypatch.setattr("grabbing.parser_pool.ParserPool.batch_size", 50)
+    """Let a grabber of this process use parser processes from 60 headers on, for 10 documents at a time."""
+    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 60)
+    monkeypatch.setattr("grabbing.parser_pool.ParserPool.batch_size", 10)
 
 
 def parser_processes(grabber: int) -> list[int]:
@@ -61,7 +61,7 @@ def parser_processes(grabber: int) -> list[int]:
 def test_it_mirrors_many_documents_exactly_as_it_mirrors_few(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
-    simulator.fill(FILTER_UNIT, 240, small=True)
+    simulator.fill(FILTER_UNIT, 60, small=True)
     simulator.fill(FILTER_UNIT, 5)
     simulator.fill(OTHER_FILTER_UNIT, 5)
     assert mirror_once(simulated_settings)
@@ -79,7 +79,7 @@ def test_it_mirrors_ten_thousand_small_documents(simulator: Simulator, simulated
 def test_it_loses_nothing_when_its_parser_processes_are_killed(
     simulator: Simulator, simulated_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    simulator.fill(FILTER_UNIT, 240, small=True)
+    simulator.fill(FILTER_UNIT, 80, small=True)
 
     def kill(_request: Request) -> None:
         for pid in parser_processes(os.getpid()):
@@ -144,7 +144,7 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 0.5)
-    simulator.fill(FILTER_UNIT, 600, small=True)
+    simulator.fill(FILTER_UNIT, 120, small=True)
     simulator.faults.add(FaultKind.LATENCY, 1.0)
     with (
         closing(postgres.connect(brisk_settings.postgres_production_db_name)) as other,
@@ -159,21 +159,22 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
             (db.GRABBER_LOCK, db.GRABBER_LOCK),
         )
         until(lambda: not parser_processes(os.getpid()))
-        assert count_rows(brisk_settings, db.jobs) < 600
+        assert count_rows(brisk_settings, db.jobs) < 120
 
 
 def test_it_mirrors_other_machines_during_a_catch_up_and_reports_its_progress(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 1.0)
-    simulator.fill(FILTER_UNIT, 600, small=True)
+    monkeypatch.setattr("grabbing.parser_pool.InlineParser.batch_size", 10)
+    simulator.fill(FILTER_UNIT, 150, small=True)
     simulator.faults.add(FaultKind.LATENCY, 1.0, machine=FILTER_UNIT)
     with running_grabber(brisk_settings):
         until(lambda: mirrored_runs(brisk_settings))
         simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=7, host=OTHER_FILTER_UNIT))
         until(lambda: 7 in mirrored_runs(brisk_settings))
-        assert count_rows(brisk_settings, db.jobs) < 600
+        assert count_rows(brisk_settings, db.jobs) < 150
         until(lambda: machine_links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)
         simulator.faults.clear()
-        until(lambda: count_rows(brisk_settings, db.jobs) == 601)
+        until(lambda: count_rows(brisk_settings, db.jobs) == 151)
         until(lambda: not machine_links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)

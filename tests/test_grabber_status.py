@@ -131,7 +131,6 @@ def test_it_limits_the_machines_that_status_responses_can_add(
             FaultKind.CONNECTION_CLOSED,
         ],
         FaultKind.GARBAGE,
-        FaultKind.CONNECTION_CLOSED,
     ),
 )
 def test_it_reports_a_failed_status_request_and_continues_mirroring(
