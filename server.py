@@ -26,10 +26,10 @@ from web import (
     gunicorn_app,
     health,
     legacy_urls,
-    limits,
     outdated,
     problems,
     query_args,
+    refusals,
     responses,
     staleness,
     static_files,
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     prefix = settings.server_url_prefix
     configure_log(settings)
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = limits.MAX_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = refusals.MAX_BODY_BYTES
     app.jinja_env.globals.update(
         version=version.current(), query_interval_ms=settings.frontend_api_query_interval
     )

@@ -19,7 +19,7 @@ from tests.control_room import USER
 from tests.driven_loop import Connection, Listener, listening, run, settled, skip, until
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S
-from web import access_log, limits, request_head
+from web import access_log, limits, refusals, request_head
 from web.asgi import MirrorApplication
 from web.cache.dependencies import cached_view
 from web.control_room import passwords
@@ -105,7 +105,7 @@ def test_it_refuses_requests_for_the_api_with_problem_details(serve: Callable[[T
         assert b"\r\ncontent-type: application/problem+json\r\n" in await connection.head()
         problem = json.loads(await connection.reader.read(1000))
         assert problem["status"] == 414
-        assert problem["detail"] == limits.URL_TOO_LONG.sentence
+        assert problem["detail"] == refusals.URL_TOO_LONG.sentence
 
     serve(test)
 

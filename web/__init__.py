@@ -6,6 +6,7 @@ requests   query_args: query parameters; databases: readers of the clusters
 responses  responses; markdown; errors; problems: those of api_v1; outdated: of kept data
 caches     cache: of reads and of responses
 serving    gunicorn_app: processes; asgi: application around Flask; rendering: of cached responses
-           http_protocol, request_head, client_connection, limits, spool: limits for each client
+           http_protocol, request_head, client_connection, spool: a client's connection
+           limits: queues by kind of request; refusals: bounds on a request
            access_log, metrics
 """

@@ -38,7 +38,8 @@ from web.client_connection import (
 from web.errors import INTERNAL_ERROR, DatabaseUnavailable
 from web.health import ALIVE
 from web.http_protocol import TRANSPORT
-from web.limits import Overloaded, Refusal, RequestKind, RequestQueue, RequestRefused, ShedCounter
+from web.limits import Overloaded, RequestKind, RequestQueue, ShedCounter
+from web.refusals import Refusal, RequestRefused
 from web.rendering import Renderer
 from web.request_head import RequestHead
 from web.responses import SECURITY_HEADERS, SERVER_TIME_HEADER, server_time

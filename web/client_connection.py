@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from web import access_log, limits
+from web import access_log, refusals
 from web.access_log import RequestRecord
-from web.limits import Refusal, RequestRefused
+from web.refusals import Refusal, RequestRefused
 from web.request_head import RequestHead
 from web.spool import Spool
 
@@ -51,20 +51,20 @@ class Client:
         """Read the body before a thread is occupied. Raises RequestRefused and ClientDisconnected."""
         body = bytearray()
         try:
-            async with asyncio.timeout(limits.BODY_TIMEOUT_S):
+            async with asyncio.timeout(refusals.BODY_TIMEOUT_S):
                 while not self.is_body_read:
                     body += await self._next_part()
-                    if len(body) > limits.MAX_BODY_BYTES:
-                        raise RequestRefused(limits.BODY_TOO_LARGE)
+                    if len(body) > refusals.MAX_BODY_BYTES:
+                        raise RequestRefused(refusals.BODY_TOO_LARGE)
         except TimeoutError:
-            raise RequestRefused(limits.BODY_TOO_SLOW) from None
+            raise RequestRefused(refusals.BODY_TOO_SLOW) from None
         if head.content_length not in (0, len(body)):
             raise RequestRefused(_BODY_MISMATCH)
         self._body = bytes(body)
 
     def read_body_on_demand(self) -> None:
         """Let the application read the body if it needs it."""
-        self._body_timeout_at = asyncio.get_running_loop().time() + limits.BODY_TIMEOUT_S
+        self._body_timeout_at = asyncio.get_running_loop().time() + refusals.BODY_TIMEOUT_S
 
     async def receive(self) -> Message:
         """ASGI's `receive` for the application."""

@@ -26,7 +26,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from web import problems
-from web.limits import HEAD_TOO_LARGE, MAX_HEAD_BYTES, Refusal
+from web.refusals import HEAD_TOO_LARGE, MAX_HEAD_BYTES, Refusal
 
 # Key of the connection's `asyncio.Transport` among an ASGI scope's extensions.
 TRANSPORT = "dqmsquare.transport"

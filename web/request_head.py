@@ -6,7 +6,7 @@ The parser has already checked the syntax, and that Content-Length and Transfer-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from web.limits import (
+from web.refusals import (
     BODY_TOO_LARGE,
     FIELD_TOO_LONG,
     HEAD_TOO_LARGE,
