@@ -22,7 +22,6 @@ from dqm2 import certificate, credentials, deadline_tls
 from dqm2.credentials import COOKIE_NAME, Fingerprint, UnreadableFile
 from dqm2.deadline_tls import DeadlineSSLContext
 from dqm2.errors import (
-    NO_RESPONSE,
     Dqm2InvalidResponse,
     Dqm2Refused,
     Dqm2ResponseTooLarge,
@@ -148,7 +147,7 @@ class Dqm2Client:
             raise Dqm2Refused(self._explained(f"TLS failed: {cause(error)}")) from error
         except (requests.exceptions.RequestException, OSError) as error:
             self.close()
-            raise Dqm2Unreachable(self._explained(f"{NO_RESPONSE}{cause(error)}")) from error
+            raise Dqm2Unreachable(self._explained(f"no response: {cause(error)}")) from error
         if response.status_code != requests.codes.ok:
             response.close()
             raise status_error(response.status_code)

@@ -5,8 +5,6 @@ A message may hold host names: redact it before it is stored, shown or logged.
 
 from http import HTTPStatus
 
-# Begins the message if there was no response at all, before the cause.
-NO_RESPONSE = "no response: "
 _CERTIFICATE_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _GATEWAY_UNREACHABLE = (
     HTTPStatus.BAD_GATEWAY,

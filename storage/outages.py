@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from dqm2.errors import NO_RESPONSE
 from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import LinkStatus
 
@@ -66,8 +65,8 @@ def find_outages(
     oldest = sync.heartbeat_at - stale_after
     stale = [(machine, link) for machine, link in sync.machines if is_stale(link, oldest)]
     if is_stale(sync.gateway, oldest) or (stale and sync.gateway.failing_since is not None):
-        outage = _outage(Part.GATEWAY, "The DQM² gateway does not respond", sync.gateway)
-        return [replace(outage, reason=_without_repetition(outage.reason))]
+        # It may respond, and refuse: the reason tells.
+        return [_outage(Part.GATEWAY, "The DQM² gateway can't be read", sync.gateway)]
     if len(stale) == len(sync.machines) > 1:
         return [
             _outage(
@@ -116,11 +115,6 @@ def _outages_of_status(status: LinkStatus, oldest: datetime) -> Iterator[Outage]
 
 def _outage(part: Part, message: str, link: LinkStatus) -> Outage:
     return Outage(part, message, link.last_success_at or link.failing_since, link.reason)
-
-
-def _without_repetition(reason: str | None) -> str | None:
-    """The reason for a missing response, without the words that say that it is missing."""
-    return None if reason is None else reason.removeprefix(NO_RESPONSE)
 
 
 def _last_seen(link: LinkStatus) -> float:

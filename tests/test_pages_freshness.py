@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from storage.outages import find_outages, with_causes
 from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import LinkStatus
@@ -33,7 +35,7 @@ def test_it_reports_only_the_grabber_if_that_does_not_report() -> None:
 
 
 def test_it_reports_only_the_gateway_if_that_fails() -> None:
-    assert messages(gateway=FAILING, machines={"fu..01": FAILING}) == ["The DQM² gateway does not respond"]
+    assert messages(gateway=FAILING, machines={"fu..01": FAILING}) == ["The DQM² gateway can't be read"]
 
 
 def test_it_reports_each_failing_machine() -> None:
@@ -61,10 +63,11 @@ def test_it_does_not_take_a_heartbeat_from_the_future_for_a_sign_of_life() -> No
     assert messages(heartbeat_at=ahead) == ["The grabber's clock is ahead of the server's"]
 
 
-def test_it_says_once_that_a_gateway_does_not_respond() -> None:
-    failing = replace(FAILING, reason="no response: timed out")
+@pytest.mark.parametrize("reason", ["no response: timed out", "refused with status 403"])
+def test_it_does_not_say_that_a_gateway_that_refuses_does_not_respond(reason: str) -> None:
+    failing = replace(FAILING, reason=reason)
     (outage,) = find_outages(SyncStatus(NOW, failing, WORKING, ()), NOW, STALE_AFTER)
-    assert (outage.message, outage.reason) == ("The DQM² gateway does not respond", "timed out")
+    assert (outage.message, outage.reason) == ("The DQM² gateway can't be read", reason)
 
 
 def test_it_blames_a_gateway_that_has_just_failed_for_its_machines() -> None:
@@ -72,7 +75,7 @@ def test_it_blames_a_gateway_that_has_just_failed_for_its_machines() -> None:
         NOW - timedelta(seconds=25), failing_since=NOW - timedelta(seconds=20), reason="timed out"
     )
     machines = {"fu..01": FAILING, "fu..02": now_failing}
-    assert messages(gateway=now_failing, machines=machines) == ["The DQM² gateway does not respond"]
+    assert messages(gateway=now_failing, machines=machines) == ["The DQM² gateway can't be read"]
 
 
 def test_it_reports_once_that_no_machine_is_mirrored() -> None:

@@ -113,7 +113,7 @@ def test_it_raises_alerts_for_a_crash_that_was_restarted_a_job_that_gets_stuck_a
 
     long_ago = now - timedelta(minutes=5)
     mirrored.beat(gateway=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
-    expect(alerts.filter(has_text="The DQM² gateway does not respond")).to_have_count(1)
+    expect(alerts.filter(has_text="The DQM² gateway can't be read")).to_have_count(1)
     expect(alerts).to_have_count(3)
 
 

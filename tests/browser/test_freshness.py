@@ -81,7 +81,7 @@ def test_it_says_which_part_is_at_fault(page: Page, url: str, mirrored: Mirrored
     broken = LinkStatus(long_ago, failing_since=long_ago, reason="a certificate has expired")
     mirrored.beat(gateway=broken, machines=dict.fromkeys(mirrored.filter_units, broken))
     expect(banner).to_have_count(1)
-    expect(banner).to_contain_text("gateway does not respond, since")
+    expect(banner).to_contain_text("gateway can't be read, since")
     expect(banner).to_contain_text("a certificate has expired")
 
     mirrored.beat(machines={unit: replace(broken, reason="it did not answer in time")})
