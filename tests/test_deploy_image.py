@@ -96,6 +96,14 @@ def test_it_has_the_guides(image: Path) -> None:
     assert {path.stem for path in (image / "docs").iterdir()} == set(GUIDES)
 
 
+def test_it_has_each_module_of_its_packages(image: Path) -> None:
+    """So all commands but the simulator can be imported, as these import nothing else."""
+    packages = {path.name for path in image.iterdir()} - {"docs"}
+    modules = {name for name in tracked() if name.endswith(".py") and name.partition("/")[0] in packages}
+    assert {str(path.relative_to(image)) for path in image.rglob("*.py")} == modules
+
+
+@pytest.mark.long
 def test_all_commands_but_the_simulator_can_be_imported(image: Path) -> None:
     modules = ", ".join({module for module, _ in dqmsquare_mirror.COMMANDS.values()} - {"simulator.__main__"})
     printing = "from storage import schema; print(schema.head_revision(), schema.__file__)"
