@@ -91,26 +91,21 @@ def test_the_listed_tests_exist() -> None:
     assert all((ROOT / "tests" / name).is_file() for name in TESTED.values())
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+@pytest.mark.usefixtures("simulator")
+def test_the_commands_of_the_readme_run(simulated_environment: dict[str, str]) -> None:
+    for words in (
         "db.py status",
         "db.py migrate",
         "db.py adopt",
         "db.py prune",
         "grabber.py playback --once",
         "server.py --version",
-    ],
-)
-def test_the_commands_of_the_readme_run(
-    simulator: Simulator, simulated_environment: dict[str, str], words: str
-) -> None:
-    assert simulator.base_url
-    assert f"python {words}" in (ROOT / "README.md").read_text()
-    file, *arguments = words.split()
-    running = fork_server.start(file.removesuffix(".py"), arguments, simulated_environment)
-    output, _ = running.communicate(TIMEOUT_S)
-    assert running.wait() == 0, output
+    ):
+        assert f"python {words}" in (ROOT / "README.md").read_text()
+        file, *arguments = words.split()
+        running = fork_server.start(file.removesuffix(".py"), arguments, simulated_environment)
+        output, _ = running.communicate(TIMEOUT_S)
+        assert running.wait() == 0, output
 
 
 def kubectl_commands() -> list[str]:
