@@ -9,7 +9,7 @@ reading         database_reader, stored_series, run_queries, run_reader, run_sum
                 run_listing, job_reader, delivery_reader, cluster_reader, reader, read_models, job_state,
                 client_names, client_rows, client_runs, machine_rows, prepared_statements, statement_timeout
 deliveries      delivery_statistics, delivery_backfill
-reports         shift_reader, playback_comparison, efficiency_reader
+reports         shift_reader, playback_comparison_reader, efficiency_reader
 data path       sync_status, outages
 transitions     transitions, transition_watch, client_transitions, receiver_store
 changes         notifications, change_listener

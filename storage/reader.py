@@ -13,7 +13,7 @@ from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
 from storage.log_search import LogSearchReader
 from storage.mutes import MuteReader
-from storage.playback_comparison import PlaybackComparisonReader
+from storage.playback_comparison_reader import PlaybackComparisonReader
 from storage.run_figures import RunFiguresReader
 from storage.run_listing import RunListingReader
 from storage.run_reader import RunReader

@@ -127,8 +127,8 @@ def test_it_filters_runs(various: FlaskClient, query: dict[str, object], expecte
 def test_it_continues_a_search_on_the_next_page(
     client: FlaskClient, mirrored: MirroredCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.api_v1.run_search._RUNS_PER_PIECE", 2)
-    monkeypatch.setattr("web.api_v1.run_search._MAX_PIECES", 2)
+    monkeypatch.setattr("web.api_v1.run_finder._RUNS_PER_PIECE", 2)
+    monkeypatch.setattr("web.api_v1.run_finder._MAX_PIECES", 2)
     unit = mirrored.filter_units[0]
     mirrored.write(unit, *(job(RUN + number, "beam", exit_code=number and 1) for number in range(8)))
     page = get(client, "/runs", job_state="finished")

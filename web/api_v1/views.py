@@ -15,7 +15,7 @@ from storage.machine_rows import machine_rows
 from storage.reader import MirrorReader
 from storage.transitions import RETENTION
 from web import databases
-from web.api_v1 import mapping, resources, run_search
+from web.api_v1 import mapping, resources, run_finder
 from web.api_v1.operations import operation
 from web.api_v1.queries import (
     DEFAULT_UPTIME,
@@ -62,11 +62,11 @@ def freshness(cluster: Cluster) -> resources.Freshness:
     return mapping.freshness(sync, found, now - stale_after, stale_after.total_seconds())
 
 
-@operation(bp, "/clusters/<cluster>/runs", is_slow=run_search.searches_for_state)
+@operation(bp, "/clusters/<cluster>/runs", is_slow=run_finder.searches_for_state)
 def runs(cluster: Cluster, query: RunsQuery) -> resources.RunPage:
     """Runs that match a filter, newest first."""
     reader = databases.cached_reader(cluster)
-    found, next_cursor = run_search.find_runs(reader, query)
+    found, next_cursor = run_finder.find_runs(reader, query)
     return resources.RunPage(
         items=[mapping.run_summary(run) for run in found],
         next_cursor=None if next_cursor is None else str(next_cursor),
@@ -154,7 +154,7 @@ def crash_groups(cluster: Cluster, query: CrashGroupsQuery) -> resources.CrashGr
     """
     reader = databases.cached_reader(cluster)
     kind, skip = optional(query.kind), int(optional(query.position) or 0)
-    crash_filter = CrashFilter(run_search.run_filter(reader, query), None if kind is None else (kind,))
+    crash_filter = CrashFilter(run_finder.run_filter(reader, query), None if kind is None else (kind,))
     found = reader.crashes.find_groups(crash_filter, skip=skip, limit=query.limit)
     end = skip + len(found.groups)
     return resources.CrashGroupPage(

@@ -26,7 +26,7 @@ from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
 from storage.log_search import LogSearchReader
 from storage.mutes import MuteReader
-from storage.playback_comparison import PlaybackComparisonReader
+from storage.playback_comparison_reader import PlaybackComparisonReader
 from storage.read_models import JobDetails, Run, RunSpan, RunSummary
 from storage.reader import MirrorReader
 from storage.run_figures import RunFigures, RunFiguresReader

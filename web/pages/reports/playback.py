@@ -8,7 +8,7 @@ from flask import url_for
 
 from dqmsquare_cfg import Cluster
 from storage.outages import Outage
-from storage.playback_comparison import ClientPerformance
+from storage.playback_comparison_reader import ClientPerformance
 from storage.read_models import Playback, Run
 from web.pages.external_links import pull_request_url, pull_requests
 from web.pages.formatting import DASH, counted, gibibytes, number, rate

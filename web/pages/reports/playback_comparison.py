@@ -6,7 +6,7 @@ from math import hypot
 
 from dqm2.records import LUMISECTION_S
 from storage.job_state import JobState
-from storage.playback_comparison import ClientPerformance
+from storage.playback_comparison_reader import ClientPerformance
 from web.pages.formatting import number
 from web.pages.reports.document import Level
 
