@@ -330,6 +330,24 @@ USERS_IN_MESSAGES = {
     "attribute : nickname = jdoe (cms)": "attribute : nickname = [user] (cms)",
     "ZKM: successful mapping to jdoe": "ZKM: successful mapping to [user]",
     "X-Frontier-Id: cmsRun 12345 jdoe(51234) John Doe": "X-Frontier-Id: cmsRun 12345 [user] [user]",
+    "frontier-id: CMSSW_12_4_8 2.9.1 12 jdoe(51234) John Doe via: 1.0 squid7:8000 (squid/4) x": (
+        "frontier-id: CMSSW_12_4_8 2.9.1 12 [user] [user] via: 1.0 squid7:8000 (squid/4) x"
+    ),
+    "ZKM: 1: attempting to map 'jdoe'": "ZKM: 1: attempting to map '[user]'",
+    "ZKM: found user jdoe, splitting.": "ZKM: found user [user], splitting.",
+    "ZKM: did not find user jdoe.": "ZKM: did not find user [user].",
+    "AUTHENTICATION: post-map: current user is 'jdoe'": "AUTHENTICATION: post-map: current user is '[user]'",
+    "ZKM: successful mapping to jdoe@x.org": "ZKM: successful mapping to [email]",
+    'uid=51234 gid=1399 name=jdoe geo="" xt="" ob="asmith"': (
+        'uid=[user] gid=1399 name=[user] geo="" xt="" ob="[user]"'
+    ),
+    "Virtual Identity: uid=51234 (51234,99) gid=1399 (1399)": (
+        "Virtual Identity: uid=[user] ([user]) gid=1399 (1399)"
+    ),
+    "uids=51234,99 gid=1399 gids=99": "uids=[user] gid=1399 gids=99",
+    "&td=jdoe.12:52@pc7&sec.name=jdoe&sec.host=pc7": "&td=[user]@[host]&sec.name=[user]&sec.host=[host]",
+    "&mgm.sec=krb5|jdoe|pc7||zh&x": "&mgm.sec=krb5|[user]|[host]||zh&x",
+    "RUCIO_ACCOUNT=jdoe; by unix-user:jdoe": "RUCIO_ACCOUNT=[user]; by unix-user:[user]",
     "sshd: jdoe [priv], sshd: jdoe@pts/0": "sshd: [user] [priv], sshd: [user]@pts/0",
     "XrootdXeq: jdoe.4066:39@data pvt": "XrootdXeq: [user]@[host] pvt",
     "XrootdXeq: jdoe.4066:39@[::ffff:10.1.2.3] disc": "XrootdXeq: [user]@[[ip]] disc",

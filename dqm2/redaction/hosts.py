@@ -52,15 +52,15 @@ _CERN_NAME = (
 _FORM = compile_linear(rb"|".join((_P5_NAME, _VIRTUAL, _CERN_NAME)))
 _OWN_DOMAINS = (b".cms", b".cern.ch")
 _OWN_DOMAIN = rb"(?i:\.cms|\.cern\.ch)"
-_AT_NAME = rb"@[A-Za-z][A-Za-z0-9-]{0,62}"
+_AT_NAME = rb"@[A-Za-z]"
 _DOTTED = re.compile(rb"[A-Za-z0-9-]{1,63}\.[A-Za-z]")
 # Host name without a domain: letters, then a number. Variants of modules (`siPixelDigis@cpu`) look different.
 _SHORT_HOST = re.compile(rb"(?:[a-z]{2}[a-z0-9-]*[0-9]|[A-Z]{2}[A-Z0-9-]*[0-9])\Z")
 _VARIANT = re.compile(rb"(?i:cpu|gpu|cuda|rocm|alpaka|serial|host)")
 _REALM = re.compile(rb"[A-Z]{3,32}\Z")
 # Programs that take `user@host`, and kinds of public keys, which end in such a comment.
-_SSH_WORDS = (b"ssh", b"scp", b"sftp", b"rsync", b"mosh", b"ecdsa-sha2")
-_SSH = re.compile(rb"\b(?:ssh|scp|sftp|rsync|sshfs|mosh)\b|\becdsa-sha2-")
+_SSH_WORDS = (b"ssh", b"scp", b"sftp", b"rsync", b"mosh", b"plink", b"ecdsa-sha2")
+_SSH = re.compile(rb"\b(?:ssh|p?scp|p?sftp|rsync|sshfs|mosh|plink)\b|\becdsa-sha2-")
 _SSH_WINDOW = 1024
 _DIGIT = re.compile(rb"[0-9]")
 # A path behind `user@host`, or the prompt for a password.
@@ -81,7 +81,7 @@ _MIN_HOST = 3
 # Environment variables that name a host, and the same of the XRootD client.
 _HOST_VARIABLE = (
     rb"(?:(?:(?i:DIM_DNS_NODE|DIM_HOST_NODE)|HOSTNAME)[\"']?[ \t]{0,8}[=:][ \t]{0,8}"
-    rb"|\b(?:(?:REMOTE)?HOST|xrd\.hostname)=)[\"']?"
+    rb"|\b(?:(?:REMOTE)?HOST|xrd\.hostname|sec\.host)=)[\"']?"
 )
 _CVMFS = b"/cvmfs/"
 _LOCALHOST = b"localhost"

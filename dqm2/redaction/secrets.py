@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from functools import lru_cache
 
 from dqm2.redaction.rules_base import (
     ALPHANUMERIC,
@@ -29,6 +30,8 @@ from dqm2.redaction.value_spans import (
 )
 
 _NAME = ALPHANUMERIC + b"_.-"
+# Names recur in every log.
+_CACHE_SIZE = 1024
 # `name: X`, whose value may be in the next line.
 _NAME_KEY = re.compile(rb"(?i)name[\"']?[ \t]*[:=][ \t]*[\"']?$")
 _NAME_KEY_WINDOW = 16
@@ -49,7 +52,7 @@ _NAMED_VALUE = (
     + _VALUE_BEHIND_NAME
     + rb"|"
     + KEY_QUOTE
-    + rb">[ \t]{0,8}|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}|\\{0,16}[\"'][ \t]{0,8},[ \t]{0,8})"
+    + rb">[ \t]{0,8}|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}|\\*[\"'][ \t]{0,8},[ \t]{0,8})"
 )
 _HEADERS = (b"cookie", b"authorization")
 # HTCondor's claim ids hold quotes, and end with a key: `<…>#…#[Integrity="YES";…]…`.
@@ -83,7 +86,7 @@ _BLANKS_BEHIND = rb"(?i:" + NAMES + rb")[A-Za-z0-9_-]{0,16}[ \t]{1,8}"
 _OPTION_NAME = ALPHANUMERIC + b"_-"
 _MAX_PREFIX = 42
 _DASHES = re.compile(rb"(?:\A|(?<=_))--?(?!-)")
-_SETENV = re.compile(rb"(?<![A-Za-z0-9])setenv[ \t]{1,8}\Z")
+_SETENV = re.compile(rb"(?<![A-Za-z0-9])(?:setenv|configure set)[ \t]{1,8}\Z")
 _SETENV_WINDOW = 16
 
 # The run's key goes by two names in one log, `runUniqueKey=…` and `Configured frontierKey …`.
@@ -97,7 +100,7 @@ _BEARER_PROSE = (b"authentication", b"authorization", b"tokens", b"realm=", b"sc
 
 # `Basic dXNlcjpwYXNzd29yZA==`: user and password in base64, without the header's name, also in Docker's
 # `"auth": "…"`.
-_BASIC = rb"(?i:basic[ \t]{1,8}|[\"']auth\\{0,16}[\"'][ \t]{0,8}:[ \t]{0,8}\\{0,16}[\"'])"
+_BASIC = rb"(?i:basic[ \t]{1,8}|[\"']auth\\*[\"'][ \t]{0,8}:[ \t]{0,8}\\*[\"'])"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{6,512}={0,2}")
 _CREDENTIALS = re.compile(rb"[!-~]{0,256}:[ -~]{0,256}")
 
@@ -149,10 +152,7 @@ _SIGNATURE = rb"(?i:[?&;](?:signature|sig)=|MIT-MAGIC-COOKIE-1[ \t]+)"
 _SIGNATURE_VALUE = re.compile(rb"[A-Za-z0-9%+/_.~=-]{16,}+")
 
 # Incoming web hooks: the address alone permits posting.
-_WEB_HOOK = (
-    rb"(?i:/hooks\\{0,15}/|hooks\.slack\.com\\{0,15}/services\\{0,15}/|/api\\{0,15}/webhooks\\{0,15}/"
-    rb"|/webhookb2\\{0,15}/)"
-)
+_WEB_HOOK = rb"(?i:/hooks\\*/|hooks\.slack\.com\\*/services\\*/|/api\\*/webhooks\\*/|/webhookb2\\*/)"
 _HOOK_ID = ALPHANUMERIC + b"_/@.-\\"
 _MIN_HOOK_ID = 12
 _DIGIT = re.compile(rb"[0-9]")
@@ -235,8 +235,14 @@ def _is_not_secret(text: bytes, at: int, word: bytes, *, is_colon: bool) -> bool
 
 def _is_variable(text: bytes, at: int, name: bytes, offset: int) -> bool:
     """Whether a variable is in place of a secret that is named as its key: `self.secret = secret`."""
+    return is_named_alike(text, at, name, _kind(name, offset))
+
+
+@lru_cache(_CACHE_SIZE)
+def _kind(name: bytes, offset: int) -> bytes:
+    """The word at `offset` of a name that says that its value is a secret."""
     kind = _KIND.match(name, offset)
-    return kind is not None and is_named_alike(text, at, name, kind[0].lower())
+    return kind[0].lower() if kind else name
 
 
 def _is_of_syntax(text: bytes, name_start: int, separator: bytes, at: int) -> bool:
@@ -269,7 +275,7 @@ def _option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ..
     # The beginning of a PEM block may follow a word directly.
     if b"----" in name or not is_secret_name(name, start - first):
         return ()
-    if text[end : end + 1] == b"-" or is_sentence(text, end):
+    if text[end : end + 1] == b"-" or is_sentence(text, end) or is_code(text, end):
         return ()
     return span(*value_span(text, end), Placeholder.SECRET)
 

@@ -78,9 +78,11 @@ _BEHIND_SSHD = (b" from ", b", krb5 ", b" [pr", b" [net]", b"@pts/", b"@notty")
 # `sudo: jdoe : TTY=pts/0`, `jdoe : command not allowed ; TTY=`, `'jdoe': no such user`,
 # `jdoe is not in the sudoers file`.
 _BEHIND_NAME = (
-    rb"(?:[ ]:[ ](?:[a-zA-Z0-9 ]+;[ ])?TTY=|[\"']?:[ ]no[ ]such[ ]user"
+    rb"(?:[ ][:;][ ]TTY=|[\"']?:[ ]no[ ]such[ ]user"
     rb"|[ ]is[ ]not[ ]in[ ]the[ ]sudoers[ ]file)"
 )
+_REFUSAL = re.compile(rb"([A-Za-z0-9_.-]{1,32})[ ]:[ ][A-Za-z0-9 ]{1,64}\Z")
+_REFUSAL_WINDOW = 100
 _SUDO_PROMPT = rb"\[sudo\][ ]password[ ]for[ ]"
 # `CRON[123]: (jdoe) CMD (run.sh)`, `crontab[123]: (root) REPLACE (jdoe)`.
 _CRON = rb"(?i:cron(?:d|tab)?\[[0-9]{1,8}\]:[ ]\()"
@@ -99,11 +101,12 @@ _SU_USERS = re.compile(
 )
 # The account as an argument of a command: `chown jdoe:zh x`, `kinit jdoe`, `condor_q jdoe`.
 _ARGUMENT = (
-    rb"(?:chown|kinit|getent[ \t]passwd|condor_(?:q|rm|hold|release))"
+    rb"(?:chown|kinit|getent[ \t]passwd|(?:add|del)user|gpasswd|chage|enable-linger"
+    rb"|condor_(?:q|rm|hold|release))"
     rb"(?:[ \t]{1,4}-[A-Za-z]{1,4}){0,3}[ \t]{1,4}[A-Za-z_]"
 )
-_OWNER_END = re.compile(rb":|[ \t]+[/~.$*]")
-_ARGUMENT_END = re.compile(rb"[ \t]*(?:\n|\Z|[;&|\"'`\\])")
+_OWNER_END = re.compile(rb"[:.]|[ \t]+[/~.$*]")
+_ARGUMENT_END = re.compile(rb"[ \t]*(?:\n|\Z|[;&|<\"'`\\])")
 # The account in a line of a web server's log: `10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]`.
 _WEB_LOG = rb"[ ]\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
 _WEB_LOG_BEFORE = b" - "
@@ -119,13 +122,17 @@ _ACCOUNTING_GROUP = rb"(?i:accounting_?group[ \t]*=[ \t]*[\"']?)"
 # `getpwnam(): name not found: 'jdoe'` of Python, the mapping of a certificate by HTCondor, CVS's
 # `$Author: jdoe $`, `attribute : nickname = jdoe (cms)` of a grid proxy, the owner of vim's swap file.
 _NAMED = (
-    rb"(?:getpwnam\(\):[ ]name[ ]not[ ]found:[ ]|successful[ ]mapping[ ]to[ ]|\$Author:[ ]"
+    rb"(?:getpwnam\(\):[ ]name[ ]not[ ]found:[ ]|\$Author:[ ]"
+    rb"|successful[ ]mapping[ ]to[ ]|attempting[ ]to[ ]map[ ]|name[ ]to[ ]map[ ]is[ ]|current[ ]user[ ]is[ ]"
+    rb"|(?:ZKM:[ ]found|not[ ]find)[ ]user[ ]|unix-user:"
     rb"|attribute[ ]:[ ]nickname[ ]=[ ]|owned[ ]by:[ ]|user[ ]name:[ ])[\"']?[A-Za-z0-9_]"
 )
 # The client of FroNTier: `X-Frontier-Id: cmsRun 12345 jdoe(51234) John Doe`.
 _FRONTIER = rb"(?i:frontier-id:[ ])"
 _FRONTIER_USER = re.compile(
-    rb"[^\n\"'(]{0,96}?([A-Za-z0-9_.-]{1,32}\([0-9]{1,10}\))(?:[ ]([^\s\"'][^\n\"']{0,64}))?"
+    rb"[^\n\"'(]{0,96}?([A-Za-z0-9_.-]{1,32}\([0-9]{1,10}\))"
+    # The person, up to the next header or what the server adds: `via: 1.0 …`.
+    rb"(?:[ ]([^\s\"'<>](?:(?![ ][A-Za-z-]{3,24}:[ ])[^\n\"'<>\\]){0,96}))?"
 )
 # `Job submitted by jdoe at 13:07`, `Requested by: John Doe`, Slurm's `CANCELLED by 51234`.
 _BY = rb"(?i:ed[ ]by(?::[ \t]+|[ ])[a-z0-9])"
@@ -189,7 +196,9 @@ def _named(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, .
     last = _account_end(text, end - 1)
     if text[end - 1 : last].lower() in _NO_NAMES or is_state(text, end - 1):
         return ()
-    return span(end - 1, last, Placeholder.USER)
+    # Addresses and URLs have rules of their own.
+    is_part = text[last : last + 1] == b"@" or text.startswith(b"://", last)
+    return () if is_part else span(end - 1, last, Placeholder.USER)
 
 
 def _frontier(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
@@ -230,6 +239,9 @@ def _sshd(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ..
 
 
 def _behind_name(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
+    if text.startswith(b" ;", start):
+        refusal = _REFUSAL.search(text, max(min_start, start - _REFUSAL_WINDOW), start)
+        return span(*refusal.span(1), Placeholder.USER) if refusal else ()
     first = run_start(text, min_start, start, _ACCOUNT_CHARACTERS, _MAX_ACCOUNT)
     is_name = not is_state(text, first) and text[first:start].lower() not in _NO_NAMES
     return span(first, start, Placeholder.USER) if is_name else ()

@@ -19,8 +19,7 @@ from dqm2.redaction.rules_base import (
 
 # A user's folder, with a file in it, in a folder that everyone may write to: `/tmp/jdoe/x.root`,
 # `/build/jdoe/CMSSW_12_4_8/`. Four letters to eight, as accounts at CERN have, perhaps with a digit.
-_FOLDER = rb"/(?:tmp|build|scratch)\\?/+[a-z]{4}"
-_FIRST_LETTERS = 4
+_FOLDER = rb"/(?:tmp|build|scratch)\\?/+[a-z]"
 _ACCOUNT = re.compile(rb"([a-z]{4,8})[0-9]?(?=\\?/)")
 # A slash behind one of these characters is within a path.
 _PATH = ALPHANUMERIC + b"_.+~/})]-"
@@ -87,7 +86,7 @@ _TECHNICAL = re.compile(
 
 
 def _folder(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    account = _ACCOUNT.match(text, end - _FIRST_LETTERS)
+    account = _ACCOUNT.match(text, end - 1)
     if not account or account[1].startswith(_SERVICES) or account[1] in _ORDINARY_FOLDERS:
         return ()
     if _TECHNICAL.search(account[1]):

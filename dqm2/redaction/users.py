@@ -43,7 +43,7 @@ _DIRECTORY = (
 )
 _DIRECTORY_NAME = WORD + b".-"
 _VALUE = (
-    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in(?:_hint)?|name)|owner|principal|acct|(?:[aeors]|fs|member)?uid)(?:"
+    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in(?:_hint)?|name)|owner|principal|acct|(?:[aeors]|fs|member)?uids?|sec\.name|rucio_account)(?:"
     + SEPARATOR
     + rb"|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}))"
 )
@@ -84,8 +84,17 @@ _STAT_OWNER = re.compile(rb"\([ ]{0,8}([0-9]{1,10})/[ ]{0,16}([A-Za-z0-9_.-]{1,3
 _NAME = compile_linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
 # Groups in a line of `id`, in which a user may have one of the same name: `gid=1399(zh) groups=1399(zh),…`.
 _GROUPS = re.compile(rb" gid=[0-9]{1,10}\([^()\s]{1,64}\)(?: groups=[^\s]{1,1024})?")
-# The text that EOS writes behind `uid=51234`.
-_NAME_BEHIND_UID = re.compile(rb"(?: gid=[0-9]{1,10})? name=([A-Za-z0-9_.-]{1,64})")
+# The client of EOS in the address of a file: `mgm.sec=krb5|jdoe|pc7|…`, by protocol, name and host.
+_CLIENT = rb"mgm\.sec="
+_CLIENT_NAME = re.compile(rb"[a-z0-9]{0,8}\|([^|&\s\"']{1,64})\|(?:([^|&\s\"'\[]{1,128})\|)?")
+# What EOS writes behind `uid=51234`: the account, on whose behalf it acts, and all numbers of the user.
+_NAME_BEHIND_UID = re.compile(
+    rb"(?: gid=[0-9]{1,10})? name=([A-Za-z0-9_.-]{1,64})"
+    rb"(?: geo=\"[^\"\n]{0,64}\" xt=\"[^\"\n]{0,128}\" ob=\"([A-Za-z0-9_.-]{1,64})\")?"
+)
+_UIDS_BEHIND_UID = re.compile(
+    rb"(?: \(([0-9]{1,10}(?:,[0-9]{1,10}){0,64})\)|(?:,[0-9]{1,10}){1,64})(?= gid=)"
+)
 
 # Common name of an X.509 subject: /DC=ch/CN=John Doe, or CN = John Doe, OU = Users; curl writes it out. The
 # headers of CMS's web services name the person and the account.
@@ -101,6 +110,8 @@ _UID_BEHIND = re.compile(rb"[A-Za-z0-9_.-]{1,64}(?: \(uid\b|\([0-9]{3,10}\))")
 _COMPARED = re.compile(rb"([A-Za-z_][A-Za-z0-9_]{0,63})(?=[\s,;:)\]]|\Z)")
 # `NAME:PASSWORD` as one value.
 _PASSWORD_BEHIND = re.compile(rb":((?![0-9]{1,5}(?:\W|\Z))[^\s:;,/\"'<>()\[\]{}]{3,128})")
+# Rights of a user, in an entry `user:jdoe:r-x` of a list for access control.
+_RIGHTS = re.compile(rb"[r-][w-][xX-]|[rwx]{1,2}")
 # Login of a client of XRootD in front of its host, `dqmpro.12345:67@…`: user, process and connection.
 _XROOTD_LOGIN = re.compile(rb"[A-Za-z0-9_-]{1,64}\.[0-9]{1,10}:$")
 _XROOTD_WINDOW = 76
@@ -156,12 +167,26 @@ def _value(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...
     name = _name(text, end)
     if name and (groups := _GROUPS.match(text, name[-1].end)):
         return (*name, *_groups_of_user(text, name[-1], groups))
-    if name and (account := _NAME_BEHIND_UID.match(text, name[-1].end)):
-        return (*name, *span(*account.span(1), Placeholder.USER))
+    if name and (behind := _behind_uid(text, name[-1])):
+        return behind
     if name and text.startswith(b"::", name[-1].end):  # a type of C++
         return ()
     password = _PASSWORD_BEHIND.match(text, name[-1].end) if name else None
+    if password and _RIGHTS.fullmatch(password[1]):
+        return name
     return (*name, *span(*password.span(1), Placeholder.SECRET)) if password else name
+
+
+def _behind_uid(text: bytes, uid: Span) -> tuple[Span, ...]:
+    """A user's number with the names or further numbers that EOS writes behind it; none if there are none."""
+    if account := _NAME_BEHIND_UID.match(text, uid.end):
+        found = [group for group in (1, 2) if account[group]]
+        return (uid, *(Span(*account.span(group), Placeholder.USER) for group in found))
+    if numbers := _UIDS_BEHIND_UID.match(text, uid.end):
+        if numbers[1]:
+            return uid, Span(*numbers.span(1), Placeholder.USER)
+        return (Span(uid.start, numbers.end(), Placeholder.USER),)
+    return ()
 
 
 def _groups_of_user(text: bytes, user: Span, groups: re.Match[bytes]) -> Iterator[Span]:
@@ -205,6 +230,14 @@ def _is_variable(text: bytes, at: int, trigger: bytes, key: bytes) -> bool:
         variable = _COMPARED.match(text, at)
         return word != key or (variable is not None and variable[1].lower().endswith(b"_" + word))
     return is_named_alike(text, at, word, word)
+
+
+def _client(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    client = _CLIENT_NAME.match(text, end)
+    if not client:
+        return ()
+    host = Span(*client.span(2), Placeholder.HOST) if client[2] else None
+    return (Span(*client.span(1), Placeholder.USER), *([host] if host else []))
 
 
 def _element(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
@@ -265,6 +298,7 @@ USER_RULES = (
     Rule(_DIRECTORY, _directory),
     Rule(_TILDE, _tilde, resume_within),
     Rule(_VALUE, _value, resume_within),
+    Rule(_CLIENT, _client),
     Rule(_ELEMENT, _element),
     Rule(_OPTION, _option, resume_within),
     Rule(_QUOTED, _quoted),

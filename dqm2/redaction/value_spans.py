@@ -1,16 +1,17 @@
 """Extent of the value behind a key such as `password=`: quoted or not, in brackets, in JSON within JSON."""
 
 import re
+from functools import lru_cache
 
 from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.key_blocks import BLOCK_START
 from dqm2.redaction.rules_base import PLACEHOLDERS, line_end
 
 # Closing quote of a key, with the backslashes that JSON within JSON puts before it.
-KEY_QUOTE = rb'(?:\\{0,16}["\'])?'
+KEY_QUOTE = rb'(?:\\*["\'])?'
 # From a key to its value: `x = `, `"x": `, `['x'] = `, `[x]=`. Config dumps align values with any number of
 # blanks.
-SEPARATOR = rb"(?:\\{0,16}[\"'][\])]?|\])?[ \t]*(?:=>|==?|:=|:)[ \t]*"
+SEPARATOR = rb"(?:\\*[\"'][\])]?|\])?[ \t]*(?:=>|==?|:=|:)[ \t]*"
 # Opening quote, behind what Python, C++ or a CMSSW configuration may put between `=` and a text: b'…',
 # std::string("…"), cms.untracked.string('…').
 _OPENING_QUOTE = re.compile(
@@ -72,7 +73,8 @@ _CODE = re.compile(
     # A part of a text, `key[16:]`, and the closing quote of a text that another follows, `"user=" + user`.
     rb"|[A-Za-z_][A-Za-z0-9_]{0,40}\[-?[0-9]{0,4}:?-?[0-9]{0,4}\](?=[\s,;)]|\Z)"
     rb"|\\{0,16}[\"'][ \t]{0,4}[+,;%)](?=[\s,;)]|\Z)"
-    # Variables of a shell and places of a format: $PASSWORD, ${PASSWORD}, %s, {}.
+    # Variables of a shell, places of a format, and what openssl reads: $PASSWORD, ${PASSWORD}, %s, {}, stdin.
+    rb"|stdin(?=\s|\Z)"
     rb"|\$(?:[A-Z_]{3,}|\{[A-Za-z_]{3,}\})(?=[\s,;)\"'&]|\Z)|(?:%s|\{\})(?=[\s,;)\"'&]|\Z)"
 )
 # A call that takes the name of a module or product of CMSSW, or gives a handle of its event.
@@ -87,6 +89,8 @@ _VARIABLE = re.compile(
 )
 # Attributes of a user or token: `lambda user: user.name`.
 _PARTS = (b"name", b"id", b"email", b"value")
+# Names recur in every log.
+_CACHE_SIZE = 1024
 _NAME_JOINTS = re.compile(rb"[^A-Za-z0-9_]+")
 
 
@@ -161,11 +165,16 @@ def is_named_alike(text: bytes, at: int, name: bytes, word: bytes) -> bool:
     variable = _VARIABLE.match(text, at)
     if not variable:
         return False
-    key = _NAME_JOINTS.split(name)[-1].strip(b"_").lower()
+    key = _key(name)
     path, last = variable[1].lower(), variable[2].strip(b"_").lower()
     if last == key:
         return True
     return path != b"" and (last.endswith(word) or (path == key + b"." and last in _PARTS))
+
+
+@lru_cache(_CACHE_SIZE)
+def _key(name: bytes) -> bytes:
+    return _NAME_JOINTS.split(name)[-1].strip(b"_").lower()
 
 
 def is_state(text: bytes, at: int) -> bool:
