@@ -534,6 +534,63 @@ def test_it_replaces_secrets_of_commands_and_dumps(redact: Redactor) -> None:
     assert {text: redact(text) for text in SECRETS_OF_COMMANDS} == SECRETS_OF_COMMANDS
 
 
+ARGUMENTS_OF_COMMANDS = {
+    "curl -E /x/c.pem:hunter2 x; curl -sE c.pem x": "curl -E /x/c.pem:[secret] x; curl -sE c.pem x",
+    "curl --cert 'my c.p12:hunter2' --proxy-cert c:hunter2 x": (
+        "curl --cert 'my c.p12:[secret]' --proxy-cert c:[secret] x"
+    ),
+    "curl -x jdoe:hunter2@pc7:3128 x": "curl -x [user]:[secret]@pc7:3128 x",
+    "curl --proxy jdoe:hunter2@pc7 --proxy-user jdoe:hunter2 x": (
+        "curl --proxy [user]:[secret]@pc7 --proxy-user [user]:[secret] x"
+    ),
+    "ncat --proxy-auth jdoe:hunter2 x 80": "ncat --proxy-auth [user]:[secret] x 80",
+    "sudo -S ls <<< hunter2": "sudo -S ls <<< [secret]",
+    "kinit jdoe <<<'hunter2'": "kinit [user] <<<'[secret]'",
+    'chpasswd <<< "jdoe:hunter2"': 'chpasswd <<< "[user]:[secret]"',
+    "passwd --stdin jdoe <<< hunter2": "passwd --stdin [user] <<< [secret]",
+    "docker login --password-stdin <<< 'a b'": "docker login --password-stdin <<< '[secret]'",
+    "openssl enc -aes256 -pass stdin -in x <<< hunter2": "openssl enc -aes256 -pass stdin -in x <<< [secret]",
+    "openssl enc -aes256 -k hunter2 -in x": "openssl enc -aes256 -k [secret] -in x",
+    "rabbitmqctl add_user jdoe hunter2": "rabbitmqctl add_user [user] [secret]",
+    "rabbitmqctl --node rabbit change_password jdoe 'hunter2'": (
+        "rabbitmqctl --node rabbit change_password [user] '[secret]'"
+    ),
+    'rabbitmqctl set_permissions -p / jdoe ".*"': 'rabbitmqctl set_permissions -p / [user] ".*"',
+    "xfreerdp /u:jdoe /p:hunter2 /v:x": "xfreerdp /u:[user] /p:[secret] /v:x",
+    "xfreerdp '/u:jdoe' '/gp:hunter2' /pth:0a1b": "xfreerdp '/u:[user]' '/gp:[secret]' /pth:[secret]",
+    "net use x /user:jdoe hunter2": "net use x /user:[user] [secret]",
+    "net use x hunter2 /user:jdoe": "net use x [secret] /user:[user]",
+    "rdesktop -u jdoe -p hunter2 x": "rdesktop -u [user] -p [secret] x",
+    "setfacl -m u:jdoe:rwx,user:asmith:r x": "setfacl -m u:[user]:rwx,user:[user]:r x",
+    "setfacl -x u:jdoe x": "setfacl -x u:[user] x",
+    "default:user:jdoe:r-x # owner: jdoe": "default:user:[user]:r-x # owner: [user]",
+    'sys.acl="u:jdoe:rwx,egroup:dqm:rx,u:51234:!w"': 'sys.acl="u:[user]:rwx,egroup:dqm:rx,u:[user]:!w"',
+    "fs setacl -dir /afs/x -acl jdoe rl": "fs setacl -dir /afs/x -acl [user] rl",
+    "  jdoe rlidwka\n  system:anyuser rl": "  [user] rlidwka\n  system:anyuser rl",
+    "ssh-keygen -t rsa -N hunter2 -P hunter3": "ssh-keygen -t rsa -N [secret] -P [secret]",
+    "useradd -m -G zh -p hunter2 jdoe": "useradd -m -G zh -p [secret] [user]",
+    "userdel -r jdoe; adduser jdoe": "userdel -r [user]; adduser [user]",
+    "aws configure set aws_secret_access_key hunter2": "aws configure set aws_secret_access_key [secret]",
+    "vault login s.hunter2hunter2": "vault login [secret]",
+    "wpa_passphrase net hunter2": "wpa_passphrase net [secret]",
+    "rman target jdoe/hunter2@db; impdp jdoe/hunter2 x=y": (
+        "rman target [user]/[secret]@db; impdp [user]/[secret] x=y"
+    ),
+    "7zz x -phunter2 x; rar a -phunter2 x": "7zz x -p[secret] x; rar a -p[secret] x",
+    "ncftpget -u jdoe -p hunter2 h; beeline -n jdoe -p hunter2": (
+        "ncftpget -u [user] -p [secret] h; beeline -n [user] -p [secret]"
+    ),
+    "smtp.login('jdoe', 'hunter2'), db.auth(\"jdoe\", \"hunter2\")": (
+        "smtp.login('[user]', '[secret]'), db.auth(\"[user]\", \"[secret]\")"
+    ),
+    "GRANT SELECT ON x TO jdoe IDENTIFIED BY hunter2": "GRANT SELECT ON x TO [user] IDENTIFIED BY [secret]",
+}
+
+
+def test_it_replaces_arguments_of_commands(redact: Redactor) -> None:
+    assert {text: redact(text) for text in ARGUMENTS_OF_COMMANDS} == ARGUMENTS_OF_COMMANDS
+
+
 WORDS_OF_SECRETS = (
     *("password", "passwd", "passphrase", "pwd", "secret", "token", "cookie", "authorization", "credential"),
     *("krb5ccname", "session_id", "sessionid", "secret_id", "credentials", "token2"),

@@ -106,6 +106,23 @@ PIECES = (
         " name=ab",
         "Ab Cd <",
     ),
+    *(
+        "kinit <<< ab",
+        "xfreerdp /p:a ",
+        "net use a /user:b ",
+        "useradd -p a b",
+        "u:ab:r",
+        "-cert a:b ",
+        "-x a:b@",
+    ),
+    *(
+        "rabbitmqctl add_user a b ",
+        "setfacl -m u:a ",
+        " rlidwka",
+        "mgm.sec=a|b|c|",
+        "user is ",
+        ".login('a', 'b",
+    ),
     *("1(a)", "su: + ", "a:b", " 9/15 13:07 ", " 1 REG ", "curl -b a=b", "chown a:b", "From: A <"),
 )
 TEXTS = st.one_of(
@@ -422,6 +439,19 @@ WORST = {
     "passwords that are written": "echo a | ",
     "passwords of web servers": "htpasswd -b a ",
     "options of archives": "zip -",
+    "input of commands": "su <<<a",
+    "commands of RabbitMQ": "rabbitmqctl -a b ",
+    "commands of accounts": "useradd -a ",
+    "accounts of remote desktops": "xfreerdp /u:a ",
+    "accounts of shares": "net use /user:abcd ",
+    "entries of access lists": "u:a:r ",
+    "rights of AFS": "a rlidwk",
+    "certificates": "-cert a:b ",
+    "names of proxies": "-x a:",
+    "clients of EOS": "mgm.sec=a|",
+    "calls of logins": ".login('a','",
+    "attributes": "token=a.token ",
+    "words for programs": "/tmp/abcde_",
 }
 
 # The others resemble something sensitive.
@@ -429,6 +459,8 @@ REPLACED = {
     *("joined domains", "names of tokens", "hashes", "keys in base64", "names behind login"),
     *("addresses", "mail", "hosts", "domains", "unterminated quotes", "escaped quotes", "nested values"),
     *("values in a list", "joined values", "beginnings of keys", "ends of keys", "tokens"),
+    *("accounts of remote desktops", "accounts of shares", "entries of access lists", "certificates"),
+    *("clients of EOS", "calls of logins", "input of commands"),
     *("folders of one's own", "jobs of Slurm", "columns of sockets", "agents", "passwords of web servers"),
 }
 

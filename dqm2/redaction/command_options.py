@@ -19,11 +19,11 @@ _BLANKS = rb"[ \t]{1,4}"
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """Letters of the options that take a user, a password or cookies.
+    """Letters of the options that take a user, a password, cookies or a certificate.
 
     A user may be `USER:PASSWORD`, with one of the `separators` in place of the colon. A password of
     `joined_password` has no blank before it; with one, the program asks for it. Cookies without `=` are the
-    name of a file.
+    name of a file. A certificate is a file, perhaps with `:PASSWORD` behind it.
     """
 
     name: bytes
@@ -31,12 +31,13 @@ class _Program:
     password: bytes = b""
     joined_password: bytes = b""
     cookies: bytes = b""
+    certificate: bytes = b""
     separators: bytes = b":%"
 
     @property
     def letters(self) -> bytes:
         """Letters of options whose value may be behind a blank."""
-        return self.user + self.password + self.cookies
+        return self.user + self.password + self.cookies + self.certificate
 
 
 _PROGRAMS = (
@@ -54,17 +55,22 @@ _PROGRAMS = (
     _Program(rb"(?:psql|pg_dump|pg_dumpall|pg_restore|pg_isready)", user=b"U"),
     _Program(rb"(?:mysql|mariadb)(?:dump|admin|import|show|check|-dump)?", user=b"u", joined_password=b"p"),
     _Program(rb"smbclient", user=b"U"),
-    _Program(rb"curl", user=b"uU", cookies=b"b"),
+    _Program(rb"(?:curl|hurl)", user=b"uU", cookies=b"b", certificate=b"E"),
     _Program(
         rb"snmp(?:bulk)?(?:get|getnext|walk|set|table|status|test|trap|inform)", user=b"u", password=b"cAX"
     ),
     _Program(rb"mongo(?:sh|dump|restore|export|import)?", user=b"u", password=b"p"),
     _Program(rb"lftp", user=b"u", separators=b","),
+    _Program(rb"(?:rdesktop|ncftp(?:get|put|ls)?|condor_store_cred)", user=b"u", password=b"p"),
+    _Program(rb"(?:beeline|impala-shell)", user=b"nu", password=b"p"),
+    _Program(rb"isql", user=b"U", password=b"P", joined_password=b"P"),
+    _Program(rb"ssh-keygen", password=b"NP"),
+    _Program(rb"openssl[ \t]enc", password=b"k"),
     _Program(rb"redis-cli", password=b"a"),
     _Program(rb"(?:cqlsh|sqlcmd|tsql)", user=b"uU", password=b"pP"),
     _Program(rb"(?:un)?zip", password=b"P", joined_password=b"P"),
-    _Program(rb"7z[ar]?", joined_password=b"p"),
-    _Program(rb"(?:p(?:s|grep|kill)|killall|top|lsof|crontab|squeue|scancel|sacct)", user=b"uU"),
+    _Program(rb"(?:7z[arz]?|(?:un)?rar)", joined_password=b"p"),
+    _Program(rb"(?:p(?:s|grep|kill)|killall|top|lsof|crontab|squeue|scancel|sacct|setquota)", user=b"uU"),
 )
 _COMMAND = rb"(?i:" + b"|".join(program.name for program in _PROGRAMS) + rb")[ \t]"
 # The rest of a command: up to the end of the line, or to where a shell begins another one.
@@ -75,6 +81,8 @@ _OPTION = re.compile(
     rb"-(?<![^ \t]-)(?:[A-Za-z]{0,8}(?P<last>[A-Za-z])[ \t]{1,4}|(?P<only>[A-Za-z]))(?P<value>[^\s\[-])"
 )
 _PAIR = re.compile(rb"([A-Za-z0-9_.@\\-]{1,64})[:%,]([^\n]{1,128})")
+# A certificate up to its password; not the scheme of a URL.
+_CERTIFICATE = re.compile(rb"(?:\\.|[^\s:\\]){1,255}:(?!//)")
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
 
 
@@ -120,6 +128,9 @@ def _option(program: _Program, option: re.Match[bytes]) -> tuple[Span, ...]:
     if letter in program.password + program.cookies:
         return span(*value, Placeholder.SECRET)
     name = text[slice(*value)]
+    if letter in program.certificate:
+        file = _CERTIFICATE.match(text, *value)
+        return span(file.end(), value[1], Placeholder.SECRET) if file else ()
     pair = _PAIR.fullmatch(name)
     if pair and name[pair.end(1) : pair.start(2)] in program.separators:
         user, password = pair.span(1), pair.span(2)

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from dqm2.linear_patterns import compile_linear, compile_search
 from dqm2.redaction.addresses import ADDRESS_RULES
+from dqm2.redaction.command_arguments import COMMAND_ARGUMENT_RULES
 from dqm2.redaction.command_options import COMMAND_OPTION_RULES
 from dqm2.redaction.file_lines import redact_file_lines
 from dqm2.redaction.hosts import host_rules
@@ -55,6 +56,7 @@ class Redactor:
             *host_rules(hosts, allowed_hosts),
             *ADDRESS_RULES,
             *COMMAND_OPTION_RULES,
+            *COMMAND_ARGUMENT_RULES,
             *USER_PASSWORD_RULES,
             *SECRET_RULES,
             *USER_RULES,

@@ -3,8 +3,8 @@
 A rule is a trigger, which finds a place, and a function that expands it to the spans to replace. The
 triggers of all rules form one expression that runs over the text once. For linear time, a trigger has no
 look-behind, and nothing that may still fail follows an unbounded part. Such parts are allowed in which the
-trigger can begin again only a few times: blanks, backslashes, a few words. An expand function looks at a bounded
-window around the trigger, or replaces all that it looked at.
+trigger can begin again only a few times: blanks, backslashes, a few words. An expand function looks at a
+bounded window around the trigger, or replaces all that it looked at.
 """
 
 import re

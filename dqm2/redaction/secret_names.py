@@ -36,7 +36,7 @@ _ABOUT = frozenset(
         b"file files path dir directory folder location count length len size min max type kind name policy "
         b"age expiry expires expired expiration lifetime timeout ttl required is has hint prompt field "
         b"format algorithm url uri host port authentication verification check version provider manager "
-        b"helper error errors idx index callback"
+        b"helper error errors idx index callback stdin fd"
     ).split()
 )
 _QUALIFIERS = frozenset(

@@ -19,7 +19,7 @@ from dqm2.redaction.rules_base import (
 from dqm2.redaction.value_spans import is_sentence, value_span
 
 # Also as JSON escapes it, `:\/\/`.
-_URL = rb":\\{0,15}/\\{0,15}/"
+_URL = rb":\\*/\\*/"
 _URL_WINDOW = 512
 _SCHEME_WINDOW = 24
 # A password may hold what should have been encoded: `@`, or `/` if what is there can't be a port.
@@ -30,7 +30,7 @@ _ORACLE_USERINFO = compile_linear(rb"""[A-Za-z0-9_$#]{1,64}/[^\s/"'<>@]{1,128}@"
 # Oracle's programs: `sqlplus NAME/PASSWORD@SERVICE`.
 _ORACLE_COMMAND = (
     rb"(?i:(?:sqlplus|sqlldr|expdp|impdp|exp|imp|rman|connect|conn|logon)[ \t]{1,8}"
-    rb"(?:-[a-z]{1,12}[ \t]{1,8}){0,3}[\"']?[a-z][a-z0-9_$#]{0,30}/)"
+    rb"(?:(?:-[a-z]{1,12}|target)[ \t]{1,8}){0,3}[\"']?[a-z][a-z0-9_$#]*/)"
 )
 _ORACLE_NAME = ALPHANUMERIC + b"_$#"
 _ORACLE_PASSWORD = re.compile(rb"[^\s@\"'/]{1,128}")
@@ -41,13 +41,21 @@ _ORACLE_SERVICE = re.compile(
 _ORACLE_ACCOUNT = re.compile(rb"[A-Za-z][A-Za-z0-9_$#]{0,30}/[^\s@\"'/]{1,64}$")
 _ORACLE_ACCOUNT_WINDOW = 96
 
-# `curl -u NAME:PASSWORD`, also as a list of arguments.
+# `curl -u NAME:PASSWORD`, also as a list of arguments; `-x NAME:PASSWORD@HOST` of a proxy.
 _CURL_OPTION = (
-    rb"-(?i:u|-?user|-?proxy-user)(?:[\"'][ \t]{0,8},[ \t]{0,8}[\"']|[ \t]{1,8}[\"']?|=[\"']?)"
-    rb"[A-Za-z0-9_.@\\-]+:"
+    rb"-(?i:u|x|-?user|-?proxy-user|-?(?:proxy-)?auth|-?(?:pre)?proxy|-socks[45]a?h?(?:ostname)?)"
+    rb"(?:[\"'][ \t]{0,8},[ \t]{0,8}[\"']|[ \t]{1,8}[\"']?|=[\"']?)[A-Za-z0-9_.@\\-]+:"
 )
 _CURL_USER = ALPHANUMERIC + b"_.@\\-"
 _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
+_CURL_PROXY = re.compile(rb"(?i)--?(?:x|(?:pre)?proxy|socks[45]a?h?(?:ostname)?)(?![a-z-])")
+_PROXY_PASSWORD = re.compile(rb"(?!//)[^\s\"']{1,256}(?=@)")
+# `--cert FILE:PASSWORD` of curl and programs like it.
+_CERTIFICATE = rb"-cert(?:[ \t]|=)"
+_CERTIFICATE_PASSWORD = re.compile(
+    rb"[ \t]{0,4}(?:(?P<quote>[\"'])(?:\\.|(?!(?P=quote))[^:\n\\]){1,255}|(?:\\.|[^\s\"':\\]){1,255}):(?!//)"
+    rb"([^\s\"']{1,128})"
+)
 
 # `jdbc:oracle:thin:NAME/PASSWORD@//…`.
 _ORACLE_JDBC = rb"(?i:jdbc:oracle:[a-z0-9]{1,8}:)"
@@ -79,12 +87,13 @@ _ECHOED = re.compile(
 _ACCOUNT_AND_PASSWORD = re.compile(rb"([A-Za-z0-9_.-]{1,64}):(.+)")
 
 # `cx_Oracle.connect('NAME', 'PASSWORD', 'SERVICE')`, `auth=('NAME', 'PASSWORD')`, `'auth': (…)`,
-# `HTTPBasicAuth(…)`.
+# `HTTPBasicAuth(…)`, `client.login('NAME', 'PASSWORD')`.
 _CALL = (
     rb"(?i:(?:(?:cx_Oracle|oracledb)\.(?:connect|Connection|SessionPool)|HTTP[a-z]{0,8}Auth"
-    rb"|auth[\"']?[ \t]*[=:])[ \t]{0,4}"
+    rb"|\.(?:login|auth)|auth[\"']?[ \t]*[=:])[ \t]{0,4}"
     rb"\([ \t]{0,4}[\"'][a-z0-9_.@$#\[\]-]+[\"'][ \t]{0,4},[ \t]{0,4}[\"'])"
 )
+_DOT = ord(".")
 _CALL_USER = re.compile(rb"[\"']([^\"']+)")
 _CALL_PASSWORD = re.compile(rb"[^\"'\n]{1,128}")
 
@@ -95,6 +104,9 @@ _LOGIN = (
 )
 _LOGIN_USER = re.compile(rb"(?i)(?:login|user(?:name)?|role|account)\s+(\S+)\s")
 _PROSE = frozenset((b"and", b"or", b"with", b"the", b"a", b"an", b"your", b"by", b"via", b"without", b"name"))
+# `GRANT … TO NAME IDENTIFIED BY PASSWORD`.
+_GRANTEE = re.compile(rb"(?i)\bto[ ]([a-z][a-z0-9_$#]{0,30})[ ]\Z")
+_GRANTEE_WINDOW = 40
 _IDENTIFIED_BY = rb"(?i:identified[ \t]{1,8}by[ \t]{1,8})"
 
 
@@ -134,8 +146,8 @@ def _url(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
 
 def _oracle_command(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
     password = _ORACLE_PASSWORD.match(text, end)
-    is_sqlplus = text[start : start + 7].lower() == b"sqlplus"
-    if not password or not (is_sqlplus or text[password.end() : password.end() + 1] == b"@"):
+    is_account = text[start : start + 7].lower().startswith((b"sqlplus", b"sqlldr", b"expdp", b"impdp"))
+    if not password or not (is_account or text[password.end() : password.end() + 1] == b"@"):
         return ()
     return _pair(run_start(text, start, end - 1, _ORACLE_NAME), end - 1, password.end())
 
@@ -186,7 +198,7 @@ def _echo(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]
 
 
 def _call(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    if follows_word(text, min_start, start):  # `OAuth: (…)`
+    if text[start] != _DOT and follows_word(text, min_start, start):  # `OAuth: (…)`
         return ()
     user = _CALL_USER.search(text, text.index(b"(", start), end)
     password = _CALL_PASSWORD.match(text, end)
@@ -196,7 +208,8 @@ def _call(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]
 
 
 def _curl_option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    password = _CURL_PASSWORD.match(text, end)
+    is_proxy = _CURL_PROXY.match(text, start) is not None
+    password = (_PROXY_PASSWORD if is_proxy else _CURL_PASSWORD).match(text, end)
     is_option = not follows_word(text, min_start, start) and text[max(min_start, start - 2) : start] != b"--"
     if not password or not is_option:
         return ()
@@ -204,6 +217,11 @@ def _curl_option(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
     if text[user : end - 1].isdigit() and password[0].isdigit():  # a container's user and group
         return ()
     return _pair(user, end - 1, password.end())
+
+
+def _certificate(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    password = _CERTIFICATE_PASSWORD.match(text, end)
+    return span(*password.span(2), Placeholder.SECRET) if password else ()
 
 
 def _login(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
@@ -215,15 +233,18 @@ def _login(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...
     return Span(*user.span(1), Placeholder.USER), *span(*value_span(text, end), Placeholder.SECRET)
 
 
-def _identified_by(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+def _identified_by(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     # SQL is written in capitals mostly, a sentence never.
     if text[start : start + 1] == b"i" and is_sentence(text, end):
         return ()
-    return span(*value_span(text, end), Placeholder.SECRET)
+    grantee = _GRANTEE.search(text, max(min_start, start - _GRANTEE_WINDOW), start)
+    user = span(*grantee.span(1), Placeholder.USER) if grantee else ()
+    return *user, *span(*value_span(text, end), Placeholder.SECRET)
 
 
 USER_PASSWORD_RULES = (
     Rule(_CURL_OPTION, _curl_option, resume_within),
+    Rule(_CERTIFICATE, _certificate, resume_within),
     Rule(_LOGIN, _login, resume_within),
     Rule(_ORACLE_JDBC, _oracle_jdbc, resume_within),
     Rule(_PGPASS, _pgpass, resume_within),
