@@ -219,7 +219,6 @@ def test_it_judges_a_client(client: FlaskClient, playback: MirroredCluster) -> N
             shifted = (replace(record, run=record.run - RUN + run) for record in records)
             write(playback, *(replace(record, cmssw_version=release, run_key="pp_run") for record in shifted))
         path = f"/report/playback?run={run}&reference={run - 1}"
-        assert reference(client, path) == [str(run - 1)]
         assert verdict(client, path=path) == expected, remark
         assert remark in copied(client, "text", path)
 

@@ -18,6 +18,7 @@ from flask.testing import FlaskClient
 import db
 from dqm2.records import JobRecord
 from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster, Settings
+from server import create_app
 from storage import transitions
 from storage.audit_log import AuditedAction, AuditLog, Outcome
 from storage.mutes import MuteSubject, MuteWriter
@@ -73,9 +74,8 @@ def stop_clock(monkeypatch: pytest.MonkeyPatch, time: datetime) -> None:
     monkeypatch.setattr("web.pages.reports.shift_page.datetime", clock)
 
 
-@pytest.fixture
-def runs(mirrored: MirroredCluster) -> MirroredCluster:
-    """Runs before, during and after the shift."""
+def write_runs(mirrored: MirroredCluster) -> None:
+    """Write runs before, during and after the shift."""
     unit, other = mirrored.filter_units[:2]
     before = at(crashed_job(RUN - 1, cmssw_version="12_4_7"), BEGIN - timedelta(hours=1))
     mirrored.write(
@@ -89,7 +89,20 @@ def runs(mirrored: MirroredCluster) -> MirroredCluster:
     )
     mirrored.write(other, at(job(RUN + 1, "beam", exit_code=0, run_key="hi_run"), END + timedelta(hours=9)))
     mirrored.beat()
+
+
+@pytest.fixture
+def runs(mirrored: MirroredCluster) -> MirroredCluster:
+    """Runs before, during and after the shift."""
+    write_runs(mirrored)
     return mirrored
+
+
+@pytest.fixture(scope="module")
+def of_runs(shared_settings: Settings) -> FlaskClient:
+    """A client of the report on the same runs, for tests that change nothing."""
+    write_runs(MirroredCluster(shared_settings))
+    return create_app(shared_settings).test_client()
 
 
 @pytest.mark.parametrize(
@@ -150,8 +163,8 @@ def test_it_shows_the_current_shift_by_default(
         ("from=2022-10-24&to=2022-10-30", "2022-10-24T00:00", "2022-10-31T00:00"),
     ],
 )
-def test_it_takes_times_and_days(without_data: FlaskClient, query: str, begin: str, end: str) -> None:
-    response = without_data.get(f"/report/shift?{query}")
+def test_it_takes_times_and_days(of_runs: FlaskClient, query: str, begin: str, end: str) -> None:
+    response = of_runs.get(f"/report/shift?{query}")
     if begin == end:
         assert response.status_code == 400
         return
@@ -173,18 +186,17 @@ def test_it_takes_times_and_days(without_data: FlaskClient, query: str, begin: s
         "db=lookarea",
     ],
 )
-def test_it_refuses_other_periods(without_data: FlaskClient, query: str) -> None:
-    assert without_data.get(f"/report/shift?{query}").status_code == 400
-    assert without_data.get(f"/report/shift.csv?table=runs&{query}").status_code == 400
+def test_it_refuses_other_periods(of_runs: FlaskClient, query: str) -> None:
+    assert of_runs.get(f"/report/shift?{query}").status_code == 400
+    assert of_runs.get(f"/report/shift.csv?table=runs&{query}").status_code == 400
 
 
-def test_it_refuses_an_unknown_table(without_data: FlaskClient) -> None:
-    assert without_data.get("/report/shift.csv?table=secrets").status_code == 404
+def test_it_refuses_an_unknown_table(of_runs: FlaskClient) -> None:
+    assert of_runs.get("/report/shift.csv?table=secrets").status_code == 404
 
 
-@pytest.mark.usefixtures("runs")
-def test_it_lists_the_runs_of_the_period(client: FlaskClient) -> None:
-    [row] = rows_of(client, "runs")
+def test_it_lists_the_runs_of_the_period(of_runs: FlaskClient) -> None:
+    [row] = rows_of(of_runs, "runs")
     assert row["run"] == str(RUN)
     assert row["run_key"] == "pp_run"
     assert row["cmssw_version"] == "12_4_8_39145_39162"
@@ -192,13 +204,12 @@ def test_it_lists_the_runs_of_the_period(client: FlaskClient) -> None:
     assert row["ended_at"] == "2022-09-15T09:00:00Z"
 
 
-@pytest.mark.usefixtures("runs")
-def test_it_lists_crashes_with_new_ones_first(client: FlaskClient) -> None:
-    new, known = rows_of(client, "crashes")
+def test_it_lists_crashes_with_new_ones_first(of_runs: FlaskClient) -> None:
+    new, known = rows_of(of_runs, "crashes")
     assert new["crash"].startswith("[new] ecal")
     assert known["crash"].startswith("csc")
     assert (known["since_run"], known["runs_in_all"], known["jobs"]) == (str(RUN - 1), "2", "1")
-    assert "2 crashes of 2 kinds, 1 of them new" in shown(client)
+    assert "2 crashes of 2 kinds, 1 of them new" in shown(of_runs)
 
 
 def test_a_crash_is_new_that_was_first_seen_with_the_release(
@@ -213,9 +224,8 @@ def test_a_crash_is_new_that_was_first_seen_with_the_release(
     assert (crash["since_run"], crash["runs_in_all"]) == (str(RUN - 1), "2")
 
 
-@pytest.mark.usefixtures("runs")
-def test_it_lists_missing_clients(client: FlaskClient) -> None:
-    assert rows_of(client, "missing") == [{"client": "dt", "runs": str(RUN), "first_run": str(RUN)}]
+def test_it_lists_missing_clients(of_runs: FlaskClient) -> None:
+    assert rows_of(of_runs, "missing") == [{"client": "dt", "runs": str(RUN), "first_run": str(RUN)}]
 
 
 def test_its_title_has_both_zones_if_the_clock_changes(client: FlaskClient) -> None:
@@ -435,16 +445,15 @@ def test_it_names_who_sent_commands_to_signed_in_experts_only(settings: Settings
     assert "carla" in response.text
 
 
-@pytest.mark.usefixtures("runs")
-def test_it_has_texts_to_copy(client: FlaskClient) -> None:
-    markdown = copied(client, "markdown")
+def test_it_has_texts_to_copy(of_runs: FlaskClient) -> None:
+    markdown = copied(of_runs, "markdown")
     assert (
         "### [DQM shift report of the production cluster, 15 Sep 2022 07:00–15:00 CEST](/report/shift?"
         in markdown
     )
     assert f"| [{RUN}](/?db=production&run={RUN}) | pp\\_run | 12\\_4\\_8\\_39145\\_39162 |" in markdown
     assert "| **new** [ecal" in markdown
-    text = copied(client, "text")
+    text = copied(of_runs, "text")
     assert f"- run {RUN}, pp_run, CMSSW_12_4_8_39145_39162, from " in text
     assert "300 LS, 3 clients, 2 crashed" in text
     assert "No command was sent." in text

@@ -8,9 +8,8 @@ from threading import Lock
 import pytest
 import requests
 
-import db
 from dqmsquare_cfg import Cluster, Settings
-from storage.schema import head_revision, migrate
+from storage.schema import head_revision
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, frozen, server_process
 from tests.waiting import until
@@ -142,21 +141,17 @@ def test_a_refusal_has_a_reason_though_the_outage_ends_meanwhile(
 
 
 def test_it_waits_until_an_old_schema_is_migrated(
-    environment: dict[str, str],
-    postgres: EmbeddedPostgres,
-    settings: Settings,
-    databases: Mapping[Cluster, str],
+    environment: dict[str, str], postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]
 ) -> None:
-    postgres.drop_database(databases[Cluster.PLAYBACK])
-    postgres.create_database(databases[Cluster.PLAYBACK])
+    set_schema(postgres, databases[Cluster.PLAYBACK], "0001", readable_from="0001")
     with server_process(environment) as server:
-        too_old = "The database of the playback cluster has schema none, too old for this program "
+        too_old = "The database of the playback cluster has schema 0001, too old for this program "
         assert unreadiness(server, "playback") == f"{too_old}({head_revision()})."
         assert unreadiness(server, "production") is None
         assert server.get("/readyz").ok, "the production cluster can be shown"
         rejected = server.get("/api?what=get_info&db=playback")
         assert (rejected.status_code, rejected.text.startswith(too_old)) == (503, True)
-        migrate(db.engine(settings, Cluster.PLAYBACK, "tests"))
+        set_schema(postgres, databases[Cluster.PLAYBACK], head_revision(), readable_from="0001")
         until(lambda: unreadiness(server, "playback") is None)
         assert server.get("/api?what=get_info&db=playback").json() == [None, None]
 

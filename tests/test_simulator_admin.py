@@ -152,6 +152,7 @@ def test_it_serves_with_a_secret_from_standard_input_until_a_signal(
         assert process.wait(timeout=TIMEOUT_S) == 0
 
 
+@pytest.mark.long
 def test_it_reports_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

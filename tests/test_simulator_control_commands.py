@@ -1,7 +1,7 @@
 """Control commands of the simulator, in documented and in released mode."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -276,25 +276,25 @@ def test_it_reports_an_unknown_client(simulator: Simulator, session: requests.Se
     assert (response.status_code, response.text) == (200, f"No such client: {CSC}")
 
 
-@pytest.mark.parametrize(
-    ("what", "query"),
-    [
-        ("get_dqm_clients", {}),
-        ("get_hltd_logs", {}),
-        ("get_simulator_runs", {}),
-        ("get_simulator_config", {}),
-        ("change_dqm_client", {"client": BEAM}),
-        ("restart_hltd", {}),
-        ("start_playback_run", {"run_number": "run256936"}),
-    ],
-)
+COMMANDS_FOR_A_HOST: Mapping[str, Mapping[str, str]] = {
+    "get_dqm_clients": {},
+    "get_hltd_logs": {},
+    "get_simulator_runs": {},
+    "get_simulator_config": {},
+    "change_dqm_client": {"client": BEAM},
+    "restart_hltd": {},
+    "start_playback_run": {"run_number": "run256936"},
+}
+
+
 def test_it_returns_the_error_of_a_failed_ssh_as_the_result(
-    simulator: Simulator, session: requests.Session, what: str, query: dict[str, str]
+    simulator: Simulator, session: requests.Session
 ) -> None:
     simulator.machine(FILTER_UNIT).is_ssh_broken = True
-    response = run_command(simulator, session, what, host=FILTER_UNIT, **query)
-    assert response.status_code == 200
-    assert "ssh: connect to host dqmfu-c2b01-45-01.cms port 22: No route to host" in response.text
+    for what, query in COMMANDS_FOR_A_HOST.items():
+        response = run_command(simulator, session, what, host=FILTER_UNIT, **query)
+        assert response.status_code == 200, what
+        assert "ssh: connect to host dqmfu-c2b01-45-01.cms port 22: No route to host" in response.text
 
 
 @pytest.mark.parametrize("what", ["get_dqm_clients", "get_fff_logs", "restart_fff", "change_dqm_client"])
@@ -307,16 +307,14 @@ def test_it_runs_nothing_for_a_host_name_with_shell_syntax(
     assert ("host", f"{FILTER_UNIT};reboot") in request.query
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["get_production_runs", "copy_production_runs", "get_simulator_run_keys", "", "get_dqm_clients"],
-)
 def test_it_fails_on_an_unknown_or_incomplete_command(
-    simulator: Simulator, session: requests.Session, what: str
+    simulator: Simulator, session: requests.Session
 ) -> None:
-    response = run_command(simulator, session, what)
-    assert response.status_code == 500
-    assert "Error: 500 Internal Server Error" in response.text
+    unknown = ("get_production_runs", "copy_production_runs", "get_simulator_run_keys", "")
+    for what in (*unknown, "get_dqm_clients"):
+        response = run_command(simulator, session, what)
+        assert response.status_code == 500, what
+        assert "Error: 500 Internal Server Error" in response.text
 
 
 def test_it_applies_faults_to_control_commands(simulator: Simulator, session: requests.Session) -> None:

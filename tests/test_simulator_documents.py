@@ -24,7 +24,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
     """The jobs of a history and of a run in progress."""
-    simulator = Simulator(tmp_path_factory.mktemp("simulator"), history=3, now=NOW)
+    simulator = Simulator(tmp_path_factory.mktemp("simulator"), history=2, now=NOW)
     simulator.world.start_run("production")
     simulator.world.advance(300)
     return [

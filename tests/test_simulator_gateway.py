@@ -52,22 +52,19 @@ def test_it_relays_with_any_content_type(simulator: Simulator, session: requests
     assert response.headers["Content-Type"].startswith("text/html")
 
 
-@pytest.mark.parametrize(
-    ("host", "port"),
-    [
+def test_it_fails_to_relay_to_unknown_machines_and_to_itself(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    for host, port in (
         ("dqmfu-c2b99-45-01", 9215),
         (f"{FILTER_UNIT}.example", 9215),
         ("", 9215),
         (FILTER_UNIT, 9216),
         (GATEWAY, 9215),
-    ],
-)
-def test_it_fails_to_relay_to_unknown_machines_and_to_itself(
-    simulator: Simulator, session: requests.Session, host: str, port: int
-) -> None:
-    response = redirect(simulator, session, host, port)
-    assert response.status_code == 500
-    assert "Error: 500 Internal Server Error" in response.text
+    ):
+        response = redirect(simulator, session, host, port)
+        assert response.status_code == 500, (host, port)
+        assert "Error: 500 Internal Server Error" in response.text
 
 
 def test_it_fails_to_relay_to_a_machine_while_it_is_dead(
@@ -164,21 +161,17 @@ def test_it_never_accepts_a_secret_with_an_equals_sign_or_a_semicolon(tmp_path: 
         assert run_command(simulator, session, f"selenium-secret-secret={secret}").status_code == 303
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
+def test_it_has_no_other_routes(simulator: Simulator, session: requests.Session) -> None:
+    origin = simulator.base_url.removesuffix("/dqm/dqm-square-origin")
+    for method, path, status in (
         ("GET", "/dqm/dqm-square-origin/sync_proxy", 405),
         ("GET", f"/dqm/dqm-square-origin/redirect?path={FILTER_UNIT}&port=9215", 405),
         ("POST", "/dqm/dqm-square-origin/cr/exe?what=get_dqm_machines", 405),
         ("GET", "/dqm/dqm-square-origin/", 404),
         ("GET", "/", 404),
-    ],
-)
-def test_it_has_no_other_routes(
-    simulator: Simulator, session: requests.Session, method: str, path: str, status: int
-) -> None:
-    origin = simulator.base_url.removesuffix("/dqm/dqm-square-origin")
-    assert session.request(method, f"{origin}{path}", timeout=TIMEOUT_S).status_code == status
+    ):
+        response = session.request(method, f"{origin}{path}", timeout=TIMEOUT_S)
+        assert response.status_code == status, (method, path)
 
 
 def test_it_responds_as_the_front_end_while_it_is_dead(

@@ -156,7 +156,7 @@ def test_they_are_those_of_the_jobs_whatever_is_written_and_deleted(
 ) -> None:
     history = JobHistory(settings, monkeypatch, seed)
     sizes, lost, lost_releases = [], 0, 0
-    for _ in range(40):
+    for _ in range(30):
         before, releases = marked(settings), listed(settings)
         history.step()
         assert counted(settings) == of_jobs(settings)
