@@ -256,6 +256,7 @@ def test_it_searches_and_downloads_logs(signed_in: Page, simulator: Simulator) -
     section = item(signed_in, UNIT)
     output = press(section, "HLTD logs")
     viewer = output.get_by_label("Log 1 of 2")
+    expect(viewer.get_by_text("Log 1 of 2")).to_be_visible()
     viewer.get_by_role("searchbox").fill("SERVICE STARTED")
     expect(viewer.get_by_role("status")).to_have_text("1 found")
     viewer.get_by_role("searchbox").press("Enter")
