@@ -389,7 +389,8 @@ def _generate_secrets(values: dict[str, Any]) -> list[str]:
             try:
                 values[setting.name.lower()] = _persistent_secret(path)
             except OSError as error:
-                return [f"{setting.name} is not set and cannot be kept in {path}: {error.strerror}"]
+                reason = f"and TMP_DIR, where it would be kept, can't be used: {path}: {error.strerror}"
+                return [f"{setting.name} is not set, {reason}"]
     return []
 
 

@@ -151,6 +151,12 @@ def test_it_keeps_generated_secrets(tmp_path: Path) -> None:
     assert (tmp_path / "pseudonym_secret").stat().st_mode & 0o077 == 0
 
 
+def test_it_names_the_setting_of_a_folder_that_can_keep_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"PSEUDONYM_SECRET is not set, and TMP_DIR, .*Not a directory"):
+        load_from_file(tmp_path, "", TMP_DIR=str(tmp_path / "file" / "tmp"))
+
+
 def test_it_finds_a_secret_generated_under_its_former_name(tmp_path: Path) -> None:
     (tmp_path / "mirror_secret").write_text("generated-by-an-earlier-release\n")
     settings = load_from_file(tmp_path, "")
