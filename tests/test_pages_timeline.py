@@ -10,13 +10,13 @@ from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
-RUNS = 60
+RUNS = 45
 NOW = datetime.now(UTC)
 
 
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
-    """60 runs of one client."""
+    """45 runs of one client."""
     mirrored = MirroredCluster(settings)
     runs = range(RUN - RUNS + 1, RUN + 1)
     mirrored.write(mirrored.filter_units[0], *(job(run, "beam", at=NOW, exit_code=0) for run in runs))

@@ -21,8 +21,8 @@ from tests.waiting import TIMEOUT_S, until
 
 THREADS = 4
 # More than the system keeps for a connection. Few jobs with long names are as much as many with short ones.
-LUMISECTIONS, RUNS = 20_000, 700
-LONG_NAMES = [f"{client}{'x' * 300}" for client in ALL_CLIENTS]
+LUMISECTIONS, RUNS = 20_000, 250
+LONG_NAMES = [f"{client}{'x' * 1100}" for client in ALL_CLIENTS]
 OLD_RUN, FIRST_RUN = 1, 300_000
 GRAPH = f"/api?what=get_graph&db=production&run={OLD_RUN}"
 RANGE = "/api?what=get_runs&db=production&from=0&to=999999"
