@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from simulator.simulator import Simulator
+from tests.examples import core_of
 from tests.grabber_runner import grabber_process
 from tests.served import free_port, server_process, workers_of
 from tests.systemd_socket import systemd_socket
@@ -52,7 +53,7 @@ def test_its_workers_do_not_inherit_the_socket(environment: dict[str, str], tmp_
         assert [notifications.receive() for _ in range(3)] == [READY, ALIVE, ALIVE]
 
 
-@pytest.mark.parametrize("arguments", [["production"], []])
+@pytest.mark.parametrize("arguments", core_of([["production"], []], []))
 def test_a_grabber_is_ready_once_its_loop_runs(
     simulator: Simulator, simulated_environment: dict[str, str], tmp_path: Path, arguments: list[str]
 ) -> None:

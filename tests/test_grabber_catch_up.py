@@ -136,6 +136,7 @@ def test_its_parser_processes_end_when_it_is_killed(
         until(lambda: not any(map(is_alive, workers)))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_early_parser_processes")
 def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
     simulator: Simulator,

@@ -271,7 +271,7 @@ def _take_too_long(database: sa.Engine) -> Iterator[int]:
     yield 0
 
 
-@pytest.mark.parametrize("step", [_find_a_bug, _take_too_long])
+@pytest.mark.parametrize("step", core_of([_find_a_bug, _take_too_long], _take_too_long))
 def test_it_mirrors_on_after_an_error_of_its_maintenance(
     simulator: Simulator,
     simulated_settings: Settings,
