@@ -13,16 +13,16 @@ from storage.job_state import JobState
 ROOT = Path(db.__file__).resolve().parent
 DOCUMENT = (ROOT / "docs/architecture.md").read_text()
 
-SQL_ALLOWED = ("db", "storage", "legacy_import", "migrations", "benchmarks", "tests")
+SQL_ALLOWED = ("db", "storage", "legacy_import", "migrations", "benchmarks")
 # Creates databases in the embedded PostgreSQL.
 SQL_ALLOWED_MODULES = {"tools.demo.postgres"}
 SQL_CONSTRUCTORS = {"select", "insert", "update", "delete", "text", "table", "func", "exists", "union_all"}
 SQL_METHODS = {"exec_driver_sql", "executemany", "scalar", "scalars", "cursor"}
 # Tools run outside the mirror's processes, with settings of their own.
-ENVIRONMENT_ALLOWED = ("dqmsquare_cfg", "tools", "benchmarks", "tests")
+ENVIRONMENT_ALLOWED = ("dqmsquare_cfg", "tools", "benchmarks")
 # Packages with fewer modules need no overview, and those on top are found by their names.
 MIN_OVERVIEW_MODULES = 8
-NO_OVERVIEW = ("benchmarks", "dqm2.redaction", "migrations", "tests", "tools")
+NO_OVERVIEW = ("benchmarks", "dqm2.redaction", "migrations", "tools")
 LATE_IMPORTS_ALLOWED = {"db", "dqmsquare_mirror"}
 
 
@@ -40,16 +40,20 @@ def names_in(cell: str) -> list[str]:
 
 
 @cache
-def modules() -> Mapping[str, ast.Module]:
-    """The parsed modules of the repository by name; a package is named like its `__init__`."""
+def files() -> Mapping[str, Path]:
+    """The files of the repository's modules by name; a package is named like its `__init__`."""
     packages = {path.parent for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")}
     paths = [*ROOT.glob("*.py"), *(path for package in packages for path in package.rglob("*.py"))]
     return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
-            path.read_text()
-        )
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
         for path in paths
     }
+
+
+@cache
+def modules() -> Mapping[str, ast.Module]:
+    """The parsed modules by name, except tests: they may import and do everything."""
+    return {name: ast.parse(file.read_text()) for name, file in files().items() if top_of(name) != "tests"}
 
 
 @cache
@@ -77,13 +81,13 @@ def imported(statements: Iterable[ast.AST]) -> Iterator[str]:
     """The modules of the repository that statements import."""
     for statement in statements:
         if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names if alias.name in modules())
+            yield from (alias.name for alias in statement.names if alias.name in files())
         elif isinstance(statement, ast.ImportFrom) and statement.module:
             for alias in statement.names:
                 name = f"{statement.module}.{alias.name}"
-                if name in modules():
+                if name in files():
                     yield name
-                elif statement.module in modules():
+                elif statement.module in files():
                     yield statement.module
 
 
@@ -108,7 +112,7 @@ def test_it_names_every_program_and_package() -> None:
     programs = {name for file, _ in table_after("Programs") for name in names_in(file)}
     packages = {name for package, *_ in table_after("Packages") for name in names_in(package)}
     assert programs == {path.stem for path in ROOT.glob("*.py")}
-    assert packages == {top_of(module) for module in modules()}
+    assert packages == {top_of(module) for module in files()}
 
 
 def test_it_names_files_that_exist() -> None:
@@ -118,11 +122,10 @@ def test_it_names_files_that_exist() -> None:
 
 
 def test_it_finds_every_module_that_comments_cite() -> None:
-    tops = "|".join({top_of(module) for module in modules() if not (ROOT / f"{module}.py").exists()})
+    tops = "|".join({top_of(module) for module in files() if not (ROOT / f"{module}.py").exists()})
     cited = {
         path
-        for source in (ROOT / f"{module.replace('.', '/')}.py" for module in modules())
-        if source.exists()
+        for source in files().values()
         for path in re.findall(rf"`((?:{tops})/[\w/]+\.py)`", source.read_text())
     }
     assert {path for path in cited if not (ROOT / path).exists()} == set()
@@ -198,7 +201,7 @@ def test_it_imports_late_in_main_modules_only() -> None:
     late = {
         module
         for module, statements in nodes().items()
-        if top_of(module) != "tests" and any(map(_is_indented_import, statements))
+        if any(map(_is_indented_import, statements))
         for function in statements
         if isinstance(function, ast.FunctionDef)
         for _ in imported(ast.walk(function))
