@@ -234,6 +234,11 @@ def uncached_reader(cluster: Cluster) -> MirrorReader:
     return of_app(current_app)[cluster].uncached_reader()
 
 
+def require_available(cluster: Cluster) -> None:
+    """Raise DatabaseUnavailable during an outage."""
+    of_app(current_app)[cluster].require_available()
+
+
 def unavailable_since(cluster: Cluster) -> datetime | None:
     """Start of the current outage of a cluster's database, if there is one."""
     return of_app(current_app)[cluster].unavailable_since

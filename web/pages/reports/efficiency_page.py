@@ -48,7 +48,7 @@ def csv_file() -> Response:
     """The table that `table` names as CSV. Raises NotFound."""
     params, grouping = run_filter.request_params(), _grouping()
     report = _report(params, grouping, _read(params, grouping))
-    return page.csv_download(report, f"{params.cluster}_efficiency")
+    return page.csv_download(report, params.cluster, f"{params.cluster}_efficiency")
 
 
 def _grouping() -> Grouping:

@@ -6,7 +6,8 @@ from typing import Any
 from flask import Response, render_template
 from werkzeug.exceptions import NotFound
 
-from web import query_args, responses
+from dqmsquare_cfg import Cluster
+from web import databases, query_args, responses
 from web.pages.reports import texts
 from web.pages.reports.document import Report
 
@@ -23,8 +24,12 @@ def render(template: str, report: Report, csv_url: Callable[[str], str], **conte
     )
 
 
-def csv_download(report: Report, name: str) -> Response:
-    """The section of a report that the parameter `table` names, as CSV. Raises NotFound."""
+def csv_download(report: Report, cluster: Cluster, name: str) -> Response:
+    """The section of a report that the parameter `table` names, as CSV.
+
+    Raises NotFound, and DatabaseUnavailable during an outage: a file can't say that its data are old.
+    """
+    databases.require_available(cluster)
     key = query_args.text("table")
     section = next((section for section in report.sections if section.key == key), None)
     if section is None:

@@ -44,7 +44,7 @@ def show() -> Response:
 def csv_file() -> Response:
     """The table that `table` names as CSV. Raises NotFound."""
     tested, reference = _request_runs()
-    return page.csv_download(_report(tested, reference), f"playback_{tested.run.run}")
+    return page.csv_download(_report(tested, reference), _CLUSTER, f"playback_{tested.run.run}")
 
 
 def _report(tested: TestedRun, reference: TestedRun | None) -> Report:

@@ -35,7 +35,7 @@ def csv_file() -> Response:
     """The table that `table` names as CSV. Raises NotFound."""
     cluster = query_args.page_cluster()
     report = _report(cluster, request_period(), "shift_report.show", with_names=False)
-    return page.csv_download(report, f"{cluster}_shift")
+    return page.csv_download(report, cluster, f"{cluster}_shift")
 
 
 def request_period() -> ShiftPeriod:
