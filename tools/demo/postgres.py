@@ -37,8 +37,14 @@ _FAST = (signal.SIGINT, signal.SIGQUIT)
 _IMMEDIATE = (signal.SIGQUIT,)
 
 # Commits survive a kill, because the operating system has them, but not a crash of the machine. The databases
-# are too short-lived to need vacuuming. Dropping one looks at all buffers.
-_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "shared_buffers": "16MB"}
+# are too short-lived to need vacuuming. Dropping one looks at all buffers. Reads from memory need no workers.
+_NOT_DURABLE = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "shared_buffers": "16MB",
+    "io_method": "sync",
+}
 # Each connection hashes the password this many times; the default is 4096.
 _NOT_DURABLE_INITDB = ["--no-sync", "--set=scram_iterations=1"]
 
