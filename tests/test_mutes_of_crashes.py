@@ -115,6 +115,7 @@ def test_a_restart_after_the_known_crash_raises_no_alert(
     assert "csc" not in client.get("/live/wall").text.partition("wall-problems")[2].partition("</ul>")[0]
 
 
+@pytest.mark.long
 def test_the_summary_of_the_night_counts_other_crashes_only(
     client: FlaskClient, mirrored: MirroredCluster, unit: str
 ) -> None:

@@ -206,6 +206,7 @@ def test_other_pages_lead_to_the_group(client: FlaskClient, settings: Settings) 
             assert (f">seen in {runs} runs since {RUN}<" in link) is (runs > 1)
 
 
+@pytest.mark.long
 def test_a_job_page_words_an_unknown_release_alike(client: FlaskClient, settings: Settings) -> None:
     first, last = (crashed_job(run, cmssw_version=None) for run in (RUN, RUN + 1))
     write_jobs(settings, first, last)

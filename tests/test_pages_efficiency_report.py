@@ -200,6 +200,7 @@ def test_it_judges_no_release_with_few_runs(client: FlaskClient, mirrored: Mirro
     assert f"Nothing is worse by these limits: {LIMITS}." in shown(client, REPORT)
 
 
+@pytest.mark.long
 def test_it_shows_shares_as_a_heat_map(client: FlaskClient, mirrored: MirroredCluster) -> None:
     write(
         mirrored,
@@ -248,6 +249,7 @@ def test_it_has_texts_to_copy(client: FlaskClient, mirrored: MirroredCluster) ->
     ) in copied(client, "text", REPORT)
 
 
+@pytest.mark.long
 def test_its_address_is_one_in_markdown_whatever_the_filter(
     client: FlaskClient, mirrored: MirroredCluster
 ) -> None:
@@ -256,6 +258,7 @@ def test_its_address_is_one_in_markdown_whatever_the_filter(
     assert report.partition("\n")[0].endswith("run_key=a%29%28b&group=month)")
 
 
+@pytest.mark.long
 def test_it_is_linked_from_the_runs_with_their_filter(client: FlaskClient, mirrored: MirroredCluster) -> None:
     write(mirrored, ended(RUN))
     for path in ("/statistics/", "/timeline/"):

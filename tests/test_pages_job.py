@@ -93,6 +93,7 @@ def test_it_says_since_which_run_the_client_crashes(client: FlaskClient, mirrore
     assert "in a row" not in text_of(client, jobs[RUN - 2])
 
 
+@pytest.mark.long
 def test_it_does_not_claim_to_know_the_first_crash(client: FlaskClient, mirrored: MirroredCluster) -> None:
     jobs = [earlier(run, 70) for run in (RUN - 1, RUN)]
     write(mirrored, *jobs)
@@ -105,6 +106,7 @@ def test_it_shows_where_the_release_changed(client: FlaskClient, mirrored: Mirro
     assert f'title="CMSSW 12_4_8_39145_39162 from run {RUN} on"' in text_of(client, jobs[1])
 
 
+@pytest.mark.long
 def test_it_takes_an_unknown_release_for_no_new_one(client: FlaskClient, mirrored: MirroredCluster) -> None:
     jobs = [earlier(RUN - 1, 0), earlier(RUN, 70, cmssw_version=None)]
     write(mirrored, *jobs)
@@ -231,6 +233,7 @@ def test_it_opens_the_log_at_its_end_if_it_does_not_say_why(
     assert "SIGKILL: killed by HLTD" in text
 
 
+@pytest.mark.long
 def test_it_leads_to_the_run_that_a_playback_job_reads(
     client: FlaskClient, mirrored: MirroredCluster, settings: Settings
 ) -> None:

@@ -156,6 +156,7 @@ def test_it_names_whom_to_call_beside_each_problem_and_banner(
     assert "/help/shifter#are-the-data-up-to-date" in banner
 
 
+@pytest.mark.long
 def test_it_says_in_colour_that_a_client_crashed_before_its_restart(
     client: FlaskClient, mirrored: MirroredCluster
 ) -> None:

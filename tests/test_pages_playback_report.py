@@ -134,6 +134,7 @@ def test_it_takes_another_reference(client: FlaskClient, playback: MirroredClust
     assert reference(client, f"{REPORT}&reference={RUN - 2}") == [str(RUN - 2)]
 
 
+@pytest.mark.long
 def test_it_notes_that_the_reference_is_of_the_same_release(
     client: FlaskClient, playback: MirroredCluster
 ) -> None:
@@ -145,6 +146,7 @@ def test_it_notes_that_the_reference_is_of_the_same_release(
     assert "Note: " not in copied(client, "text", f"/report/playback?run={RUN + 1}")
 
 
+@pytest.mark.long
 def test_it_takes_no_rate_from_a_clock_that_was_set_back(
     client: FlaskClient, playback: MirroredCluster
 ) -> None:
@@ -223,6 +225,7 @@ def test_it_judges_a_client(client: FlaskClient, playback: MirroredCluster) -> N
         assert remark in copied(client, "text", path)
 
 
+@pytest.mark.long
 def test_it_takes_two_tags_with_one_name_for_one_client(
     client: FlaskClient, playback: MirroredCluster
 ) -> None:
@@ -339,6 +342,7 @@ def test_it_compares_an_ongoing_run_with_the_part_of_the_reference_that_it_has_p
     assert "Figures are of the LS that the client reached in both runs." in page
 
 
+@pytest.mark.long
 def test_it_does_not_take_noise_for_a_growth_of_memory(
     client: FlaskClient, playback: MirroredCluster
 ) -> None:

@@ -51,6 +51,7 @@ def test_it_shows_count_and_reason_until_the_documents_can_be_parsed(
     assert HEADING not in machines(client)
 
 
+@pytest.mark.long
 def test_it_forgets_documents_that_their_machine_has_deleted(
     simulator: Simulator, simulated_settings: Settings, client: FlaskClient
 ) -> None:
@@ -64,6 +65,7 @@ def test_it_forgets_documents_that_their_machine_has_deleted(
     assert HEADING not in machines(client)
 
 
+@pytest.mark.long
 def test_it_shows_large_counts_as_a_lower_limit(client: FlaskClient, mirrored: MirroredCluster) -> None:
     documents = [QuarantinedDocument(uuid4(), revision, "dqm-files", "a reason") for revision in range(1001)]
     mirrored.quarantine(mirrored.filter_units[0], documents)

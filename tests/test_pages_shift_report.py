@@ -504,6 +504,7 @@ def test_it_has_as_many_queries_for_many_runs_as_for_few(client: FlaskClient) ->
     assert counts[1] == counts[2] > 0
 
 
+@pytest.mark.long
 def test_it_expects_the_clients_of_the_last_run_before_each_run_with_its_run_key(
     settings: Settings, mirrored: MirroredCluster
 ) -> None:
@@ -521,6 +522,7 @@ def test_it_expects_the_clients_of_the_last_run_before_each_run_with_its_run_key
     assert reader(settings).runs.expected_clients_of(()) == {}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("runs")
 def test_it_says_that_it_leaves_out_runs(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("web.pages.reports.shift_data.MAX_RUNS", 1)

@@ -78,6 +78,7 @@ def test_a_crash_is_a_problem_from_the_start(client: FlaskClient, mirrored: Mirr
     assert verdict(client) == "1 problem in 3 clients"
 
 
+@pytest.mark.long
 def test_a_single_slow_start_does_not_count(client: FlaskClient, mirrored: MirroredCluster) -> None:
     write_earlier_run(mirrored, RUN - 3)
     write_earlier_run(mirrored, RUN - 2, {"beam": 0, "dt": 4000})
@@ -95,6 +96,7 @@ def test_it_is_starting_for_a_limited_time(client: FlaskClient, mirrored: Mirror
     assert states(client)["dt"] == "missing"
 
 
+@pytest.mark.long
 def test_it_is_starting_for_the_limited_time_if_no_earlier_start_is_known(
     client: FlaskClient, mirrored: MirroredCluster
 ) -> None:

@@ -95,6 +95,7 @@ def test_it_lists_the_runs_that_match_the_filter(client: FlaskClient, mirrored: 
     assert "No run from" in client.get("/statistics/?from=5&to=9").text
 
 
+@pytest.mark.long
 def test_it_shows_no_stop_time_of_an_ongoing_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
     newest, _ = lines(client)

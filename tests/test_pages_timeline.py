@@ -56,6 +56,7 @@ def test_it_continues_after_the_last_row_of_the_page(client: FlaskClient) -> Non
     assert "load-more" not in rest
 
 
+@pytest.mark.long
 def test_it_continues_to_the_first_run_of_the_range(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(7, "beam", at=NOW, exit_code=0))
     for first in (0, 7):
@@ -102,6 +103,7 @@ def test_it_reloads_the_page_after_a_client_was_added(client: FlaskClient, mirro
         assert not response.data
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("mirrored")
 def test_it_accepts_from_and_to_in_either_order(client: FlaskClient) -> None:
     for query in (f"from={RUN - 2}&to={RUN}", f"from={RUN}&to={RUN - 2}"):

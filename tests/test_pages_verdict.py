@@ -82,6 +82,7 @@ def test_it_reports_a_restarted_crash_after_the_run(client: FlaskClient, mirrore
     assert "All finished" not in summary_of(client)
 
 
+@pytest.mark.long
 def test_it_names_the_restarted_crashes_next_to_the_problems(
     client: FlaskClient, restarted: MirroredCluster
 ) -> None:

@@ -186,6 +186,7 @@ def test_old_transitions_are_deleted_by_an_idle_grabber(simulated_settings: Sett
     assert "last" in recorded(simulated_settings)
 
 
+@pytest.mark.long
 def test_it_can_be_run_by_a_command(environment: dict[str, str], settings: Settings) -> None:
     write(settings, ended(FIRST_RUN, OLD))
     status, output = run_db(environment, "prune")

@@ -174,6 +174,7 @@ def test_a_group_is_new_once_though_its_first_crash_is_corrected(
     assert [each.thing.kind for each in transitions.news()] == [TransitionKind.CLIENT]
 
 
+@pytest.mark.long
 def test_the_conditions_of_all_crash_groups_are_not_read_each_time(
     settings: Settings, mirrored: MirroredCluster, transitions: Transitions
 ) -> None:
@@ -185,6 +186,7 @@ def test_the_conditions_of_all_crash_groups_are_not_read_each_time(
     assert TransitionKind.CRASH_GROUP not in kinds
 
 
+@pytest.mark.long
 def test_a_late_crash_of_the_run_before_is_noted(mirrored: MirroredCluster, transitions: Transitions) -> None:
     host = mirrored.filter_units[0]
     just_now = datetime.now(UTC) - timedelta(seconds=30)
