@@ -263,7 +263,6 @@ BACK_FROM_OTHER_PAGES = """(crash) => {
 }"""
 
 
-@pytest.mark.long
 @pytest.mark.clock
 def test_it_raises_no_alert_again_that_another_page_of_the_tab_has_raised(
     toasts: Page, mirrored: MirroredCluster

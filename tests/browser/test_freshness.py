@@ -121,7 +121,6 @@ def test_old_data_are_grey_and_their_verdict_is_unknown(
     expect(verdict).to_contain_text("All OK", use_inner_text=True)
 
 
-@pytest.mark.long
 def test_the_verdict_on_a_run_that_is_over_holds_in_an_outage(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:

@@ -60,7 +60,6 @@ def test_it_expands_a_job_by_a_click_anywhere_on_its_row_which_links_to_earlier_
     expect(live.locator("#timeline-table .cell.state-crashed")).to_have_count(2)
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("run")
 def test_it_expands_a_job_by_a_touch(phone: Page, url: str) -> None:
     phone.goto(url)

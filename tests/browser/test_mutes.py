@@ -64,7 +64,6 @@ def muted(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     return page
 
 
-@pytest.mark.long
 def test_it_says_that_all_problems_are_muted_until_an_expert_ends_it(muted: Page, url: str) -> None:
     muted.goto(url)
     expect(muted.locator(".verdict")).to_contain_text("No new problems")

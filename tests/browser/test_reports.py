@@ -6,6 +6,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.accessibility import Theme, in_each_theme, violations
 from tests.browser.conftest import PHONE, allow_copying
 from tests.browser.test_appearance import overflowing_tables, widths
+from tests.examples import core_of
 from tests.mirrored_cluster import MirroredCluster, write_run
 
 RUN = 358_791
@@ -13,9 +14,11 @@ RUN = 358_791
 CLIENTS = ("beamhlt", "dt", "ecalgpu", "hcalreco")
 
 
-@pytest.mark.long
 @in_each_theme
-@pytest.mark.parametrize("path", ["/report/shift", "/report/playback", "/report/efficiency?group=release"])
+@pytest.mark.parametrize(
+    "path",
+    core_of(["/report/shift", "/report/playback", "/report/efficiency?group=release"], "/report/shift"),
+)
 def test_they_are_accessible_and_fit_a_phone_and_paper(
     page: Page, url: str, mirrored: MirroredCluster, playback: MirroredCluster, path: str, theme: Theme
 ) -> None:

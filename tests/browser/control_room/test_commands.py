@@ -84,7 +84,6 @@ def test_it_shows_machines_versions_and_releases(signed_in: Page) -> None:
     expect(versions).to_contain_text(f"The mirror was tested with DQM² {FFF_RELEASE}.")
 
 
-@pytest.mark.long
 def test_it_starts_a_playback_run(signed_in: Page, simulator: Simulator) -> None:
     section = item(signed_in, "Simulator")
     configuration = press(section, "Configuration")
