@@ -65,8 +65,7 @@ def find_outages(
     oldest = sync.heartbeat_at - stale_after
     stale = [(machine, link) for machine, link in sync.machines if is_stale(link, oldest)]
     if is_stale(sync.gateway, oldest) or (stale and sync.gateway.failing_since is not None):
-        # It may respond, and refuse: the reason tells.
-        return [_outage(Part.GATEWAY, "The DQM² gateway can't be read", sync.gateway)]
+        return [_outage(Part.GATEWAY, _gateway_message(sync.gateway), sync.gateway)]
     if len(stale) == len(sync.machines) > 1:
         return [
             _outage(
@@ -111,6 +110,16 @@ def _outages_of_status(status: LinkStatus, oldest: datetime) -> Iterator[Outage]
             _outage(Part.CLUSTER_STATUS, "The status of the machines is unknown", status),
             makes_jobs_stale=False,
         )
+
+
+def _gateway_message(gateway: LinkStatus) -> str:
+    """A gateway whose requests fail may have responded with a refusal; the reason says so.
+
+    If none has failed, the grabber has just started, or waits for a response or for its database.
+    """
+    if gateway.failing_since is not None:
+        return "The DQM² gateway can't be read"
+    return "Nothing has been read from DQM²"
 
 
 def _outage(part: Part, message: str, link: LinkStatus) -> Outage:

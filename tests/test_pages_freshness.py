@@ -70,6 +70,13 @@ def test_it_does_not_say_that_a_gateway_that_refuses_does_not_respond(reason: st
     assert (outage.message, outage.reason) == ("The DQM² gateway can't be read", reason)
 
 
+@pytest.mark.parametrize("gateway", [LinkStatus(LONG_AGO), LinkStatus()])
+def test_it_blames_no_gateway_that_no_request_has_failed_at(gateway: LinkStatus) -> None:
+    """The first heartbeat of a grabber has the links as the one before left them."""
+    unread = {"fu..01": LinkStatus(gateway.last_success_at)}
+    assert messages(gateway=gateway, machines=unread) == ["Nothing has been read from DQM²"]
+
+
 def test_it_blames_a_gateway_that_has_just_failed_for_its_machines() -> None:
     now_failing = LinkStatus(
         NOW - timedelta(seconds=25), failing_since=NOW - timedelta(seconds=20), reason="timed out"
