@@ -51,5 +51,7 @@ def status_error(status: int) -> Dqm2Error:
     if status in _GATEWAY_UNREACHABLE:
         return Dqm2Unreachable(f"the front end answered with status {status}: no response from the gateway")
     if status == HTTPStatus.NOT_FOUND:
-        return Dqm2Failed(f"answered with status {status}: CMSWEB_FRONTEND_PROXY_URL may not be that of DQM²")
+        return Dqm2Failed(
+            f"answered with status {status}: CMSWEB_FRONTEND_PROXY_URL may not be the URL of DQM²"
+        )
     return Dqm2Failed(f"answered with status {status}")

@@ -1,4 +1,4 @@
-"""Writes the states of machines that a cluster status reports."""
+"""Writer of the states of machines that a cluster status reports."""
 
 import logging
 from datetime import UTC, datetime

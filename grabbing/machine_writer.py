@@ -1,4 +1,4 @@
-"""Writes one machine's documents, each batch together with the checkpoint that it reaches.
+"""Writer of one machine's documents, each batch together with the checkpoint that it reaches.
 
 Documents that the database rejects are quarantined; the others of their batch are stored.
 """

@@ -73,10 +73,10 @@ class ClusterReader(DatabaseReader):
             return _state_changes(connection, _present_machines(connection), since, until)
 
     def state_changes_between(self, since: datetime, until: datetime) -> list[StateChange]:
-        """Changes of all machines' states in a period, and each machine's last before it; oldest first.
+        """Changes of machines' states in a period, and each machine's last before it; oldest first.
 
-        Also of machines that are not mirrored any more, but for those whose state has not changed since: they
-        are gone, and it is not known from when on.
+        Machines that are gone are included only if their state changed in the period or later, as it is not
+        known when they were removed.
         """
         with self._database.connect() as connection:
             machines = _present_machines(connection)

@@ -19,7 +19,7 @@ _OF_ONE_CLIENT = (b"if-none-match", b"if-modified-since", b"accept-encoding")
 
 
 class Renderer:
-    """Renders cached views by a WSGI application (`flask`, as ASGI), in the slots of `queues`."""
+    """Renders cached views with Flask (`flask`, as an ASGI application), in the slots of `queues`."""
 
     def __init__(self, flask: AsgiApplication, queues: Mapping[RequestKind, RequestQueue]) -> None:
         self._flask = flask

@@ -1,4 +1,4 @@
-"""Sends commands to DQM², and checks against DQM²'s own lists that what they name exists."""
+"""Sender of commands to DQM²; what a command names must be in DQM²'s own lists."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class CommandSender:
         self._client = CommandClient(settings)
 
     def check_target(self, command: ValidatedCommand) -> CommandResult | None:
-        """A result if the client or run that a change names is none of DQM²'s lists, or there is no list."""
+        """A result if the client or run that a change names is not in DQM²'s list, which may be missing."""
         match command.spec.what:
             case "change_dqm_client":
                 names = self._listed_names("get_dqm_clients", command, (Parameter.HOST, Parameter.PLAYBACK))
