@@ -80,10 +80,11 @@ def test_it_skips_invalid_entries_and_stores_the_others(
     assert caplog.messages == ["status_entries_skipped cluster=production entries=11"]
 
 
+# Statuses and their reasons, which alternate: a reason must not be left of the status before.
 IMPLAUSIBLE: list[tuple[object, str]] = [
     ({}, "the cluster status lists no machine"),
-    ({f"{FILTER_UNIT}.cms": {}, f"{OTHER_FILTER_UNIT}.cms": None}, "the cluster status lists no machine"),
     ([], "the cluster status is not an object"),
+    ({f"{FILTER_UNIT}.cms": {}, f"{OTHER_FILTER_UNIT}.cms": None}, "the cluster status lists no machine"),
     (
         {f"dqmfu-c2b03-{number}-01": UP for number in range(201)},
         "the cluster status lists 201 machines, more than 200",
