@@ -1,7 +1,8 @@
 """Leadership: one grabber mirrors a cluster; another takes over in time, the first then writes nothing."""
 
 import signal
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
-from simulator.fault_injection import FaultKind
+from simulator.http_types import Request
 from simulator.simulator import Simulator
 from storage.leader_lock import LeaderLock
 from tests.examples import core_of
@@ -34,6 +35,21 @@ def leader(settings: Settings) -> UUID | None:
     return beats[0]["leader_id"] if beats else None
 
 
+def hold_documents(
+    simulator: Simulator, is_due: Callable[[], object]
+) -> tuple[threading.Event, threading.Event]:
+    """Hold a request for documents once `is_due`; one event says that it is held, the other releases it."""
+    held, release = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        if b"request_documents" in request.body and not release.is_set() and is_due():
+            held.set()
+            release.wait(TIMEOUT_S)
+
+    simulator.on_request = hold
+    return held, release
+
+
 def test_it_is_replaced_when_its_connections_are_terminated(
     simulator: Simulator,
     brisk_environment: dict[str, str],
@@ -43,10 +59,11 @@ def test_it_is_replaced_when_its_connections_are_terminated(
 ) -> None:
     """SIGSTOP suspends the first grabber, like a machine that sleeps, and its connections are terminated."""
     simulator.fill(FILTER_UNIT, 120, small=True)
-    simulator.faults.add(FaultKind.LATENCY, 0.3)
+    held, release = hold_documents(simulator, lambda: count_rows(brisk_settings, db.jobs))
     with grabber_process(brisk_environment, "production") as first:
-        until(lambda: count_rows(brisk_settings, db.jobs))
+        assert held.wait(TIMEOUT_S)
         first.send_signal(signal.SIGSTOP)
+        release.set()
         first_id = leader(brisk_settings)
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute(
@@ -58,7 +75,6 @@ def test_it_is_replaced_when_its_connections_are_terminated(
             second_id = leader(brisk_settings)
             first.send_signal(signal.SIGCONT)
             wait_for_log(first, "another grabber holds the lock")
-            simulator.faults.clear()
             until(lambda: count_rows(brisk_settings, db.jobs) == 120)
             assert leader(brisk_settings) == second_id
             # The first one takes over again.
@@ -97,16 +113,15 @@ def test_it_writes_nothing_once_another_grabber_is_the_leader(
     number: int,
 ) -> None:
     simulator.fill(FILTER_UNIT, 200, small=True)
-    simulator.faults.add(FaultKind.LATENCY, 0.2)
-    other = UUID(int=number + 1)
+    stored, other = 40 * number, UUID(int=number + 1)
+    held, release = hold_documents(simulator, lambda: count_rows(brisk_settings, db.jobs) == stored)
     with grabber_process(brisk_environment, "production") as grabber:
-        until(lambda: count_rows(brisk_settings, db.jobs) >= 40 * number)
-        until(lambda: leader(brisk_settings))
+        assert held.wait(TIMEOUT_S)
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute("UPDATE heartbeat SET leader_id = %s", (str(other),))
-        written = count_rows(brisk_settings, db.jobs)
+        release.set()
         wait_for_log(grabber, "lock_lost cluster")
-        assert count_rows(brisk_settings, db.jobs) == written
+        assert count_rows(brisk_settings, db.jobs) == stored
 
 
 def test_it_releases_the_lock_before_its_connection_is_closed(settings: Settings) -> None:
