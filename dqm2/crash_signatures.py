@@ -16,8 +16,8 @@ from dqm2.records import CrashKind, CrashReason
 SIGNATURE_VERSION = 1
 
 _KEY_BYTES = 8
-# A signature's key as text.
-KEY = re.compile(rf"[0-9a-f]{{{2 * _KEY_BYTES}}}")
+# Form of a signature.
+SIGNATURE = re.compile(rf"[0-9a-f]{{{2 * _KEY_BYTES}}}")
 _MAX_FRAMES = 2
 _MAX_WORDS = 12
 _MAX_TITLE = 160

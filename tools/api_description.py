@@ -40,7 +40,7 @@ _PATH_PARAMETERS: Mapping[str, Any] = {
     "run": Annotated[Run, Meta(description="Number of the run.")],
     "job": Annotated[UUID, Meta(description="Id of the job.")],
     "signature": Annotated[
-        str, Meta(pattern=f"^{crash_signatures.KEY.pattern}$", description="Signature of the group.")
+        str, Meta(pattern=f"^{crash_signatures.SIGNATURE.pattern}$", description="Signature of the group.")
     ],
 }
 _REF = "#/components/schemas/{name}"

@@ -168,7 +168,7 @@ def crash_groups(cluster: Cluster, query: CrashGroupsQuery) -> resources.CrashGr
 def crash_group(cluster: Cluster, signature: str) -> resources.CrashGroupWithJobs:
     """A group of crashes with its newest jobs."""
     reader = databases.cached_reader(cluster)
-    found = reader.crashes.group(signature) if crash_signatures.KEY.fullmatch(signature) else None
+    found = reader.crashes.group(signature) if crash_signatures.SIGNATURE.fullmatch(signature) else None
     if found is None or not found.groups:
         raise NotFound(_NO_CRASH_GROUP)
     return mapping.crash_group_with_jobs(

@@ -48,7 +48,7 @@ def page(signature: str) -> Response:
     """The complete page."""
     cluster = query_args.page_cluster()
     reader = databases.stale_ok_reader(cluster)
-    found = reader.crashes.group(signature) if crash_signatures.KEY.fullmatch(signature) else None
+    found = reader.crashes.group(signature) if crash_signatures.SIGNATURE.fullmatch(signature) else None
     if found is None or not found.groups:
         raise NotFound(f"The {cluster} cluster has no crash with this id.")
     [summary] = found.groups
