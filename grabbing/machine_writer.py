@@ -114,7 +114,11 @@ class MachineWriter:
 
         The response begins at or below their revisions; a document that was updated since has a higher one.
         """
-        if gone := quarantined and set(quarantined).difference(listed):
+        # Most machines have none, and `listed` may be long and is made as it is read.
+        if not quarantined:
+            return
+        gone = set(quarantined).difference(listed)
+        if gone:
             self._writer.forget_quarantined(self.machine.id, gone)
             log.info("quarantine_forgotten host=%s documents=%d", self.machine.label, len(gone))
 
