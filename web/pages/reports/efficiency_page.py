@@ -45,7 +45,7 @@ def show() -> Response:
 @bp.get("/efficiency.csv")
 @run_range
 def csv_file() -> Response:
-    """The table that `table` names as CSV. Raises NotFound."""
+    """The table that `table` names as CSV. Raises NotFound and DatabaseUnavailable."""
     params, grouping = run_filter.request_params(), _grouping()
     report = _report(params, grouping, _read(params, grouping))
     return page.csv_download(report, params.cluster, f"{params.cluster}_efficiency")

@@ -42,7 +42,7 @@ def show() -> Response:
 @bp.get("/playback.csv")
 @run_range
 def csv_file() -> Response:
-    """The table that `table` names as CSV. Raises NotFound."""
+    """The table that `table` names as CSV. Raises NotFound and DatabaseUnavailable."""
     tested, reference = _request_runs()
     return page.csv_download(_report(tested, reference), _CLUSTER, f"playback_{tested.run.run}")
 

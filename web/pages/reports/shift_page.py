@@ -32,7 +32,7 @@ def show() -> Response:
 @bp.get("/shift.csv")
 @run_range
 def csv_file() -> Response:
-    """The table that `table` names as CSV. Raises NotFound."""
+    """The table that `table` names as CSV. Raises NotFound and DatabaseUnavailable."""
     cluster = query_args.page_cluster()
     report = _report(cluster, request_period(), "shift_report.show", with_names=False)
     return page.csv_download(report, cluster, f"{cluster}_shift")
