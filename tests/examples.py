@@ -1,6 +1,7 @@
 """Number of examples: `make test` tries the same few each time, `make test-all` all and many new ones."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -11,6 +12,9 @@ ALL_EXAMPLES = "new-examples"
 _SHARE = 10
 
 T = TypeVar("T")
+
+# A parameter, or several, that only `make test-all` takes.
+long = partial(pytest.param, marks=pytest.mark.long)
 
 
 def examples(number: int) -> int:
@@ -23,4 +27,4 @@ def core_of(values: Iterable[T], *core: T) -> list[T | ParameterSet]:
     every = list(values)
     assert core, "make test needs a value"
     assert all(value in every for value in core), f"{core} are not all among the values"
-    return [value if value in core else pytest.param(value, marks=pytest.mark.long) for value in every]
+    return [value if value in core else long(value) for value in every]

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from functools import partial
 from pathlib import Path
 
 import apprise
@@ -14,6 +13,7 @@ from config import receivers
 from config.receivers import NotifyRule, Receiver
 from dqmsquare_cfg import Settings, SettingsError
 from grabbing import apprise_sender, sender_process
+from tests.examples import long
 
 TOKEN = "Zq81-not-for-anybody"
 
@@ -104,9 +104,6 @@ def test_only_a_url_that_apprise_refuses_stops_a_grabber(monkeypatch: pytest.Mon
     # As on a machine that is too busy to start the processes of the check.
     monkeypatch.setattr(sender_process, "TIMEOUT_S", 0)
     assert list(sender_process.refused_receivers([good, bad])) == []
-
-
-long = partial(pytest.param, marks=pytest.mark.long)
 
 
 @pytest.mark.parametrize(
