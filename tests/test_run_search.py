@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
+from tests.examples import long
 from tests.mirrored_cluster import MirroredCluster, job
 from web.pages import run_search
 
@@ -57,8 +58,11 @@ def columns(client: FlaskClient, name: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "runs"),
     [
+        long("cosmic", [7]),
         ("COSMIC", [7]),
+        long("pp", [RUN, RUN - 1, RUN - 2]),
         ("stage1 pp", [RUN - 1]),
+        long("hi", []),
         ("%", []),
         ("_run", [RUN, RUN - 1, RUN - 2, 7]),
     ],
@@ -70,7 +74,9 @@ def test_it_finds_parts_of_run_keys(client: FlaskClient, text: str, runs: list[i
 @pytest.mark.parametrize(
     ("text", "runs"),
     [
+        long("12_4_10", [RUN, RUN - 1]),
         ("CMSSW_12_4_10", [RUN, RUN - 1]),
+        ("CMSSW", [RUN, RUN - 1, RUN - 2, 7]),
         ("cmssw_12_4_8", [RUN - 2]),
         ("12.4.8", [RUN - 2]),
         ("39145", [RUN - 2]),
