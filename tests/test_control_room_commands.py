@@ -89,6 +89,14 @@ def test_it_returns_dqm2_s_response_to_scripts(visitor: Visitor) -> None:
     assert [BEAM, True] in read["get_dqm_clients"]
 
 
+@pytest.mark.long
+def test_it_reads_by_post(visitor: Visitor) -> None:
+    for what, parameters in READS.items():
+        if what != "get_production_runs":
+            response = visitor.post_command(what, **parameters)
+            assert (response.status_code, outcome(response)) == (200, Outcome.OK), what
+
+
 def test_it_starts_a_playback_run(visitor: Visitor, simulator: Simulator) -> None:
     response = visitor.post_command("start_playback_run", **CHANGES["start_playback_run"])
     assert (response.status_code, response.text) == (200, "start_playback_run Ok")
