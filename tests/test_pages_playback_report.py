@@ -222,7 +222,9 @@ def test_it_judges_a_client(client: FlaskClient, playback: MirroredCluster) -> N
             write(playback, *(replace(record, cmssw_version=release, run_key="pp_run") for record in shifted))
         path = f"/report/playback?run={run}&reference={run - 1}"
         assert verdict(client, path=path) == expected, remark
-        assert remark in copied(client, "text", path)
+        text = copied(client, "text", path)
+        assert f", against run {run - 1} " in text
+        assert remark in text
 
 
 @pytest.mark.long
