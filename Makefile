@@ -11,7 +11,7 @@ BENCHMARKS := redaction crash_groups crash_grouping catch_up end_to_end_latency 
 LOCKS := requirements-dev requirements requirements-demo requirements-frontend requirements-build
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo run test test-all test-setup lint deploy-check manifests bench image lock clean
+.PHONY: help install install-dev demo run test test-all test-setup test-all-setup lint deploy-check manifests bench image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,8 +28,8 @@ demo: install ## run everything on this machine, with a simulated DQM² and an e
 run: install ## run the grabbers and the web server with the settings in .env
 	@$(VENV)/python -m runtime.run_all
 
-test-setup:
-	@$(PYTHON) -B tools/install.py --dev --system-packages
+test-setup test-all-setup:
+	@$(PYTHON) -B tools/install.py --dev --system-packages $(@:-setup=)
 
 # Without bytecode every process of the tests would compile all modules. An empty value is that of an unset variable.
 test test-all: export PYTHONDONTWRITEBYTECODE =
@@ -39,7 +39,7 @@ test test-all: export HYPOTHESIS_NO_PLUGINS = 1
 test: test-setup lint deploy-check ## run all checks and tests; as root it installs missing Debian packages
 	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
 
-test-all: test-setup lint deploy-check ## run all checks and tests, including those that take minutes
+test-all: test-all-setup lint deploy-check ## run all checks and tests, including those that take minutes
 	$(VENV)/pytest -n 3 --dist worksteal --hypothesis-profile new-examples
 
 lint: install-dev ## check format, lint rules and types

@@ -101,7 +101,7 @@ def test_it_announces_system_packages_before_it_installs_them(
     monkeypatch.setattr(
         install, "run_step", lambda *_: steps.append(capsys.readouterr().out.partition(":")[0])
     )
-    install.install_system_packages()
+    install.install_system_packages("test")
     assert steps == ["installing system packages with apt-get", ""]
 
 
@@ -109,11 +109,12 @@ def test_it_lists_missing_system_packages_if_it_may_not_install_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tools.install.shutil.which", lambda _name: None)
-    install.install_system_packages()
-    assert (
-        "apt-get install chromium-headless-shell firefox-esr webkit2gtk-driver xvfb systemd prometheus curl"
-        in capsys.readouterr().out
-    )
+    for target, browsers in (
+        ("test", "chromium-headless-shell firefox-esr"),
+        ("test-all", "chromium-headless-shell firefox-esr webkit2gtk-driver xvfb"),
+    ):
+        install.install_system_packages(target)
+        assert f"apt-get install {browsers} systemd prometheus curl\n" in capsys.readouterr().out
 
 
 def test_it_installs_no_package_that_would_start_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,17 +124,17 @@ def test_it_installs_no_package_that_would_start_a_service(monkeypatch: pytest.M
     monkeypatch.setattr(install, "run_step", lambda _description, command: steps.append(command))
     for is_running in (False, True):
         monkeypatch.setattr(install, "is_systemd_running", lambda is_running=is_running: is_running)
-        install.install_system_packages()
+        install.install_system_packages("test")
     in_container, on_host = steps[1], steps[3]
     assert "prometheus" in in_container
     assert set(in_container) - set(on_host) == {"prometheus"}
 
 
 def test_only_make_test_installs_system_packages() -> None:
-    targets = re.findall(r"^([a-z-]+):.*\n(?:\t.*\n)*\t.*--system-packages", MAKEFILE, flags=re.MULTILINE)
-    assert targets == ["test-setup"]
-    users = re.findall(r"^([a-z-]+):.*\btest-setup\b", MAKEFILE, flags=re.MULTILINE)
-    assert users == ["test", "test-all"]
+    targets = re.findall(r"^([a-z -]+):.*\n(?:\t.*\n)*\t.*--system-packages", MAKEFILE, flags=re.MULTILINE)
+    assert targets == ["test-setup test-all-setup"]
+    users = re.findall(r"^([a-z-]+):.* (test(?:-all)?-setup)\b", MAKEFILE, flags=re.MULTILINE)
+    assert users == [("test", "test-setup"), ("test-all", "test-all-setup")]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)

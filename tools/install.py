@@ -2,8 +2,8 @@
 
 Creates `.venv`, installs the locked requirements and downloads the front-end libraries; does nothing that is
 already done. `--dev` installs the requirements of development, `--system-packages` also the Debian packages
-that tests drive. The syntax is that of Python 3.6, with the standard library alone, so that a Python that is
-too old can report so.
+that the tests of `make test` or `make test-all` drive. The syntax is that of Python 3.6, with the standard
+library alone, so that a Python that is too old can report so.
 """
 
 import argparse
@@ -37,6 +37,8 @@ SYSTEM_PACKAGES = {
     "prometheus": (("promtool",), "tests of the alert rules"),
     "curl": (("curl",), "tests of the guide's examples"),
 }
+# Only tests that are marked `long` need these.
+LONG_TEST_PACKAGES = ("webkit2gtk-driver", "xvfb")
 # Debian starts the services of these packages when it installs them.
 SERVICE_PACKAGES = ("prometheus",)
 STOP_TIMEOUT_S = 3
@@ -52,7 +54,9 @@ def main(arguments: "list[str]") -> int:
     parser = argparse.ArgumentParser(prog="install.py", description="Install what the mirror needs.")
     parser.add_argument("--dev", action="store_true", help="install the requirements of development too")
     parser.add_argument(
-        "--system-packages", action="store_true", help="install the Debian packages that tests need (as root)"
+        "--system-packages",
+        choices=("test", "test-all"),
+        help="install the Debian packages that the tests of this target of make need (as root)",
     )
     chosen = parser.parse_args(arguments)
     try:
@@ -62,7 +66,7 @@ def main(arguments: "list[str]") -> int:
             "the front-end libraries", [VENV_PYTHON, "-B", os.path.join(ROOT, "tools", "frontend_libs.py")]
         )
         if chosen.system_packages:
-            install_system_packages()
+            install_system_packages(chosen.system_packages)
     except InstallError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -181,12 +185,15 @@ def find_executable(package: str) -> "str | None":
     return next(filter(None, map(shutil.which, executables)), None)
 
 
-def install_system_packages() -> None:
-    """Install missing Debian packages if run by root; log which tests are skipped without the others."""
+def install_system_packages(target: str) -> None:
+    """Install missing Debian packages if run by root; log which tests are skipped without the others.
+
+    `target`: `test` or `test-all`, which needs more.
+    """
     missing = {
         package: purpose
         for package, (_executables, purpose) in SYSTEM_PACKAGES.items()
-        if find_executable(package) is None
+        if find_executable(package) is None and (target == "test-all" or package not in LONG_TEST_PACKAGES)
     }
     installable = {package: purpose for package, purpose in missing.items() if can_install(package)}
     if installable:
