@@ -181,7 +181,7 @@ def test_it_requires_a_password_without_a_verified_certificate(url: str) -> None
             visitor = coming_with(url, headers)
             assert visitor.get("/cr/").headers["Location"] == "/cr/login/", method
             assert LOGIN not in visitor.get("/cr/login/").text
-        assert visitor.sign_in().audit()[0]["cmsweb_login"] == ""
+            assert visitor.sign_in().audit()[0]["cmsweb_login"] == ""
 
 
 def test_it_does_not_trust_a_login_that_a_client_sent_with_a_token(url: str) -> None:
