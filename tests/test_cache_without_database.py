@@ -11,10 +11,11 @@ import requests
 import sqlalchemy as sa
 
 import db
-from dqmsquare_cfg import Cluster, Settings
+from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
 from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
+from tests.grabber_runner import execute
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.served import ServerProcess, frozen, server_process
 from tests.waiting import TIMEOUT_S, until
@@ -188,7 +189,6 @@ def test_the_other_cluster_goes_on(server: ServerProcess, postgres: EmbeddedPost
 @contextmanager
 def unreadable_jobs(settings: Settings, code: str) -> Iterator[None]:
     """Let each query of jobs fail with an error code of PostgreSQL."""
-    database = db.engine(settings, Cluster.PRODUCTION, "tests")
     fail = f"BEGIN RAISE EXCEPTION 'block 7' USING ERRCODE = '{code}'; END"
     break_it = (
         f"CREATE FUNCTION fail() RETURNS boolean LANGUAGE plpgsql AS $${fail}$$",
@@ -196,15 +196,11 @@ def unreadable_jobs(settings: Settings, code: str) -> Iterator[None]:
         "CREATE VIEW jobs AS SELECT * FROM jobs_that_are_there WHERE fail()",
     )
     mend_it = ("DROP VIEW jobs", "DROP FUNCTION fail", "ALTER TABLE jobs_that_are_there RENAME TO jobs")
+    execute(settings, *map(sa.text, break_it))
     try:
-        with database.begin() as connection:
-            for statement in break_it:
-                connection.execute(sa.text(statement))
         yield
     finally:
-        with database.begin() as connection:
-            for statement in mend_it:
-                connection.execute(sa.text(statement))
+        execute(settings, *map(sa.text, mend_it))
 
 
 @pytest.mark.parametrize("code", ["XX000", "XX001", "XX002", "42501"])

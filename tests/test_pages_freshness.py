@@ -64,7 +64,7 @@ def test_it_does_not_take_a_heartbeat_from_the_future_for_a_sign_of_life() -> No
 
 
 @pytest.mark.parametrize("reason", ["no response: timed out", "refused with status 403"])
-def test_it_does_not_say_that_a_gateway_that_refuses_does_not_respond(reason: str) -> None:
+def test_it_says_that_the_gateway_can_not_be_read_and_why(reason: str) -> None:
     failing = replace(FAILING, reason=reason)
     (outage,) = find_outages(SyncStatus(NOW, failing, WORKING, ()), NOW, STALE_AFTER)
     assert (outage.message, outage.reason) == ("The DQM² gateway can't be read", reason)
