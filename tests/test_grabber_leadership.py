@@ -102,7 +102,7 @@ def test_it_makes_the_database_detect_a_dead_machine_in_time(settings: Settings)
     assert 0 < keepalive["tcp_user_timeout"] < 10_000
 
 
-# The number of batches that are stored before the other one takes over.
+# The number of batches that are stored, at least, before the other one takes over.
 @pytest.mark.parametrize("number", core_of(range(3), 1))
 def test_it_writes_nothing_once_another_grabber_is_the_leader(
     simulator: Simulator,
@@ -113,12 +113,15 @@ def test_it_writes_nothing_once_another_grabber_is_the_leader(
     number: int,
 ) -> None:
     simulator.fill(FILTER_UNIT, 200, small=True)
-    stored, other = 40 * number, UUID(int=number + 1)
-    held, release = hold_documents(simulator, lambda: count_rows(brisk_settings, db.jobs) == stored)
+    other = UUID(int=number + 1)
+    held, release = hold_documents(simulator, lambda: count_rows(brisk_settings, db.jobs) >= 40 * number)
     with grabber_process(brisk_environment, "production") as grabber:
         assert held.wait(TIMEOUT_S)
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute("UPDATE heartbeat SET leader_id = %s", (str(other),))
+        # The batch that was fetched before the held one may have been written until then.
+        stored = count_rows(brisk_settings, db.jobs)
+        assert stored < 200
         release.set()
         wait_for_log(grabber, "lock_lost cluster")
         assert count_rows(brisk_settings, db.jobs) == stored
