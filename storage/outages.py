@@ -65,7 +65,7 @@ def find_outages(
     oldest = sync.heartbeat_at - stale_after
     stale = [(machine, link) for machine, link in sync.machines if is_stale(link, oldest)]
     if is_stale(sync.gateway, oldest) or (stale and sync.gateway.failing_since is not None):
-        return [_outage(Part.GATEWAY, _gateway_message(sync.gateway), sync.gateway)]
+        return [_gateway_outage(sync.gateway)]
     if len(stale) == len(sync.machines) > 1:
         return [
             _outage(
@@ -112,14 +112,14 @@ def _outages_of_status(status: LinkStatus, oldest: datetime) -> Iterator[Outage]
         )
 
 
-def _gateway_message(gateway: LinkStatus) -> str:
-    """A gateway whose requests fail may have responded with a refusal; the reason says so.
+def _gateway_outage(gateway: LinkStatus) -> Outage:
+    """The outage of the gateway, which may have responded with a refusal: the reason says so.
 
-    If none has failed, the grabber has just started, or waits for a response or for its database.
+    If no request has failed, the grabber has just started, or waits for a response or for its database.
     """
-    if gateway.failing_since is not None:
-        return "The DQM² gateway can't be read"
-    return "Nothing has been read from DQM²"
+    if gateway.failing_since is None:
+        return _outage(Part.GATEWAY, "Nothing has been read from DQM²", gateway)
+    return _outage(Part.GATEWAY, "The DQM² gateway can't be read", gateway)
 
 
 def _outage(part: Part, message: str, link: LinkStatus) -> Outage:

@@ -116,9 +116,9 @@ def test_it_reports_a_shared_outage_once_and_names_the_cluster_of_another(
     long_ago = datetime.now(UTC) - timedelta(hours=1)
     mirrored.beat(long_ago)
     page = Visitor(url).get("/live/freshness/both").text
-    assert "Production: <span data-message>The DQM² gateway can&#39;t be read" in page
+    assert "Production: <span data-message>Nothing has been read from DQM²" in page
     playback.beat(long_ago + timedelta(minutes=1))
-    shared = "Production and playback: <span data-message>The DQM² gateway can&#39;t be read"
+    shared = "Production and playback: <span data-message>Nothing has been read from DQM²"
     until(lambda: shared in Visitor(url).get("/live/freshness/both").text)
     page = Visitor(url).get("/live/freshness/both").text
     assert page.count("data-outage") == 1

@@ -167,7 +167,7 @@ def test_it_copies_the_run_summary_and_confirms_it_while_the_page_is_updated(
     def warns() -> bool:
         live.keyboard.press("c")
         copied = live.evaluate("navigator.clipboard.readText()")
-        warning = "\nWARNING: the data were old. The DQM² gateway can't be read, since "
+        warning = "\nWARNING: the data were old. Nothing has been read from DQM², since "
         return warning in copied and "at most" not in copied
 
     until(warns)
