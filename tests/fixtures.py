@@ -308,6 +308,13 @@ def simulated_settings(simulated_environment: Mapping[str, str]) -> dqmsquare_cf
 
 
 @pytest.fixture
+def _early_parser_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a grabber of this process use parser processes from 60 headers on, for 10 documents at a time."""
+    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 60)
+    monkeypatch.setattr("grabbing.parser_pool.ParserPool.batch_size", 10)
+
+
+@pytest.fixture
 def two_user_settings(simulated_settings: dqmsquare_cfg.Settings) -> dqmsquare_cfg.Settings:
     """`simulated_settings` with the users shifter and expert."""
     return replace(simulated_settings, dqm_cr_usernames={"shifter": "first", "expert": "second"})

@@ -5,7 +5,7 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ from dqmsquare_cfg import Cluster, Settings
 from grabber import Grabber
 from grabbing.document_pipeline import DocumentProcessor, KeyedHeader, WorkItem
 from grabbing.stop_event import StopEvent
-from simulator.http_types import RecordedRequest
+from simulator.http_types import RecordedRequest, Request
 from simulator.simulator import Simulator
 from storage import codecs
 from storage.job_state import StateRules
@@ -136,6 +136,21 @@ def wait_for_log(process: GrabberProcess, event: str) -> str:
     line = next((line for line in process.stdout if event in line), None)
     assert line is not None, f"it exited without logging {event!r}"
     return line
+
+
+def hold_documents(
+    simulator: Simulator, is_due: Callable[[], object]
+) -> tuple[threading.Event, threading.Event]:
+    """Hold a request for documents once `is_due`; one event says that it is held, the other releases it."""
+    held, release = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        if b"request_documents" in request.body and not release.is_set() and is_due():
+            held.set()
+            release.wait(TIMEOUT_S)
+
+    simulator.on_request = hold
+    return held, release
 
 
 def requests_to(simulator: Simulator, host: str) -> list[tuple[str, RecordedRequest]]:

@@ -23,6 +23,7 @@ from tests.grabber_runner import (
     count_rows,
     differences,
     grabber_process,
+    hold_documents,
     machine_links,
     mirror_once,
     mirrored_runs,
@@ -43,13 +44,6 @@ if __name__ == "__main__":
     spawn.start(process)
     process.join()
 """
-
-
-@pytest.fixture
-def _early_parser_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a grabber of this process use parser processes from 60 headers on, for 10 documents at a time."""
-    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 60)
-    monkeypatch.setattr("grabbing.parser_pool.ParserPool.batch_size", 10)
 
 
 def parser_processes(grabber: int) -> list[int]:
@@ -136,7 +130,6 @@ def test_its_parser_processes_end_when_it_is_killed(
         until(lambda: not any(map(is_alive, workers)))
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("_early_parser_processes")
 def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
     simulator: Simulator,
@@ -144,21 +137,23 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
     postgres: EmbeddedPostgres,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 0.5)
+    monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 0.0)
+    monkeypatch.setattr("grabbing.parser_pool._MAX_PROCESSES", 1)
     simulator.fill(FILTER_UNIT, 120, small=True)
-    simulator.faults.add(FaultKind.LATENCY, 1.0)
+    held, release = hold_documents(simulator, lambda: parser_processes(os.getpid()))
     with (
         closing(postgres.connect(brisk_settings.postgres_production_db_name)) as other,
         other.cursor() as cursor,
         running_grabber(brisk_settings),
     ):
-        until(lambda: parser_processes(os.getpid()))
+        assert held.wait(TIMEOUT_S)
         # The connection that holds the lock is cut; the one for writing is not.
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s;"
             " SELECT pg_advisory_lock(%s)",
             (db.GRABBER_LOCK, db.GRABBER_LOCK),
         )
+        release.set()
         until(lambda: not parser_processes(os.getpid()))
         assert count_rows(brisk_settings, db.jobs) < 120
 

@@ -1,8 +1,7 @@
 """Leadership: one grabber mirrors a cluster; another takes over in time, the first then writes nothing."""
 
 import signal
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from uuid import UUID
 
@@ -12,7 +11,6 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
-from simulator.http_types import Request
 from simulator.simulator import Simulator
 from storage.leader_lock import LeaderLock
 from tests.examples import core_of
@@ -21,6 +19,7 @@ from tests.grabber_runner import (
     count_rows,
     differences,
     grabber_process,
+    hold_documents,
     mirrored_runs,
     rows,
     wait_for_log,
@@ -33,21 +32,6 @@ def leader(settings: Settings) -> UUID | None:
     """The id of the leading grabber."""
     beats = rows(settings, db.heartbeat)
     return beats[0]["leader_id"] if beats else None
-
-
-def hold_documents(
-    simulator: Simulator, is_due: Callable[[], object]
-) -> tuple[threading.Event, threading.Event]:
-    """Hold a request for documents once `is_due`; one event says that it is held, the other releases it."""
-    held, release = threading.Event(), threading.Event()
-
-    def hold(request: Request) -> None:
-        if b"request_documents" in request.body and not release.is_set() and is_due():
-            held.set()
-            release.wait(TIMEOUT_S)
-
-    simulator.on_request = hold
-    return held, release
 
 
 def test_it_is_replaced_when_its_connections_are_terminated(

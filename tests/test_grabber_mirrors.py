@@ -155,12 +155,9 @@ def test_it_sends_one_request_per_machine_and_writes_only_its_heartbeat_when_idl
     assert mirrored_tables(brisk_settings) | {"machines": rows(brisk_settings, db.machines)} == before
 
 
-def test_it_sends_one_request_at_a_time(
-    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("_early_parser_processes")
+def test_it_sends_one_request_at_a_time(simulator: Simulator, simulated_settings: Settings) -> None:
     # Parser processes let requests be queued ahead; the latency would make any two overlap.
-    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 60)
-    monkeypatch.setattr("grabbing.parser_pool.ParserPool.batch_size", 10)
     simulator.fill(FILTER_UNIT, 60, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.02)
     assert mirror_once(simulated_settings)
