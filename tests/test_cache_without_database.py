@@ -1,6 +1,6 @@
 """While a database is away, pages show what was last known and say so; they recover by themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -9,19 +9,20 @@ from threading import Event
 import pytest
 import requests
 import sqlalchemy as sa
+from flask import Flask
 
 import db
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import Cluster, Settings
 from storage.change_listener import ChangeTracker
 from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
 from tests.grabber_runner import execute
 from tests.mirrored_cluster import MirroredCluster, job, write_run
-from tests.served import ServerProcess, frozen, server_process
+from tests.served import ServerProcess, frozen, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 from web.cache.cached_reader import CachedReader, ReadCache
-from web.errors import DatabaseUnavailable
+from web.errors import DatabaseTooSlow, DatabaseUnavailable, DataUnreadable, QueryFailed
 
 RUN = 358_791
 OLD = "The mirror's database does not respond"
@@ -48,6 +49,16 @@ def server(shared_environment: dict[str, str], mirrored: MirroredCluster) -> Ite
 
 def ask(server: ServerProcess, path: str) -> requests.Response:
     return requests.get(f"{server.url}{path}", headers=BROWSER, timeout=TIMEOUT_S)
+
+
+def keeping_reader(
+    settings: Settings, cluster: Cluster, changes: ChangeTracker, require_available: Callable[[], None]
+) -> CachedReader:
+    """The reader of a cluster's pages; `require_available` is called before each read."""
+    engine = db.engine(settings, cluster, "tests")
+    rules = StateRules.for_cluster(settings, cluster)
+    dictionaries = DictionaryStore(engine)
+    return CachedReader(engine, rules, dictionaries, ReadCache(changes), require_available, stale_ok=True)
 
 
 @contextmanager
@@ -92,11 +103,7 @@ def test_the_history_of_machines_survives_any_outage(shared_settings: Settings) 
 
     mirrored = MirroredCluster(shared_settings)
     mirrored.set_machine_state(mirrored.filter_units[0], datetime.now(UTC))
-    engine = db.engine(shared_settings, mirrored.cluster, "tests")
-    rules = StateRules.for_cluster(shared_settings, mirrored.cluster)
-    reader = CachedReader(
-        engine, rules, DictionaryStore(engine), ReadCache(ChangeTracker()), refuse_away, stale_ok=True
-    )
+    reader = keeping_reader(shared_settings, mirrored.cluster, ChangeTracker(), refuse_away)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     found = reader.cluster.state_changes(yesterday)
     is_away.set()
@@ -189,7 +196,7 @@ def test_the_other_cluster_goes_on(server: ServerProcess, postgres: EmbeddedPost
 @contextmanager
 def unreadable_jobs(settings: Settings, code: str) -> Iterator[None]:
     """Let each query of jobs fail with an error code of PostgreSQL."""
-    fail = f"BEGIN RAISE EXCEPTION 'block 7' USING ERRCODE = '{code}'; END"
+    fail = f"BEGIN RAISE EXCEPTION 'block {code}' USING ERRCODE = '{code}'; END"
     break_it = (
         f"CREATE FUNCTION fail() RETURNS boolean LANGUAGE plpgsql AS $${fail}$$",
         "ALTER TABLE jobs RENAME TO jobs_that_are_there",
@@ -219,4 +226,39 @@ def test_pages_of_a_table_that_cannot_be_read_say_so(
         assert f"The database of the production cluster {sentence}." in unescape(refused.text)
         assert ask(server, "/readyz").ok
     until(lambda: sentence not in shown(server, page))
-    assert "data_unreadable cluster=production reason=" in server.logged()
+    logged = server.logged().count(f'data_unreadable cluster=production reason="block {code}')
+    assert 0 < logged <= len(workers_of(server))
+
+
+@pytest.mark.parametrize(
+    ("failures", "is_current"),
+    [
+        ([DataUnreadable], True),
+        ([DatabaseTooSlow], False),
+        ([DataUnreadable, DatabaseTooSlow], False),
+    ],
+)
+def test_a_page_reads_the_rest_unless_a_query_took_too_long(
+    shared_settings: Settings, failures: Sequence[type[QueryFailed]], *, is_current: bool
+) -> None:
+    mirrored = MirroredCluster(shared_settings, Cluster.PLAYBACK)
+    host, now = mirrored.filter_units[0], datetime.now(UTC)
+    mirrored.set_machine_state(host, now)
+    changes = ChangeTracker()
+    changes.is_listening = True
+    coming: list[type[QueryFailed]] = []
+
+    def fail() -> None:
+        if coming:
+            raise coming.pop(0)(mirrored.cluster)
+
+    reader = keeping_reader(shared_settings, mirrored.cluster, changes, fail)
+    reader.runs.span()
+    known = reader.cluster.machine_statuses()
+    mirrored.set_machine_state(host, now + timedelta(minutes=1), down_reason="HTTP 502")
+    changes.invalidate_all()
+    coming.extend(failures)
+    with Flask(__name__).test_request_context("/"):
+        for _ in failures:
+            reader.runs.span()
+        assert (reader.cluster.machine_statuses() != known) is is_current

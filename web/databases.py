@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NoReturn
 
 import psycopg2.errors
@@ -62,6 +62,8 @@ _UNREADABLE = (
     psycopg2.errors.InternalError_,
     psycopg2.errors.InsufficientPrivilege,
 )
+# Reasons for unreadable data that are remembered as logged.
+_MAX_REPORTED = 100
 _POLL_EVENTS = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
 
@@ -186,8 +188,7 @@ class ClusterDatabase:
             log.warning("query_too_slow cluster=%s", self.cluster)
             raise DatabaseTooSlow(self.cluster) from error
         if isinstance(error, _UNREADABLE):
-            reason = logging_setup.quote_value(db.error_message(error))
-            log.error("data_unreadable cluster=%s reason=%s", self.cluster, reason)
+            _report_unreadable(self.cluster, db.error_message(error))
             raise DataUnreadable(self.cluster) from error
         if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
             self._refuse(
@@ -252,6 +253,12 @@ def enforce_response_timeouts() -> None:
     wait as before.
     """
     extensions.set_wait_callback(_wait)
+
+
+@lru_cache(_MAX_REPORTED)
+def _report_unreadable(cluster: Cluster, reason: str) -> None:
+    """Log once for what reason data can't be read: each page that needs them finds it again."""
+    log.error("data_unreadable cluster=%s reason=%s", cluster, logging_setup.quote_value(reason))
 
 
 def _pool_size(settings: Settings) -> int:

@@ -8,31 +8,35 @@ from datetime import UTC, datetime, timedelta
 
 from flask import Flask, Response, g, has_request_context, request
 
-from web.errors import QueryFailed, database_unavailable
+from web.errors import DatabaseTooSlow, QueryFailed, database_unavailable
 
 _KEY = "outdated"
 
 
 @dataclass(slots=True)
 class _Outdated:
-    """Kept data that a response uses: the error that led to it, and when the oldest of them were read."""
+    """Kept data that a response uses: the first error that led to it, and when the oldest of them were read.
+
+    `slow_query` is the first error of a query that took too long.
+    """
 
     error: QueryFailed
     read_at: datetime
+    slow_query: DatabaseTooSlow | None = None
     is_stated: bool = False
 
 
 def init_app(app: Flask) -> None:
     """Give pages the time of kept data, and refuse responses that use such data without saying so."""
     app.jinja_env.globals["outdated_since"] = _since
-    app.jinja_env.globals["outdated_reason"] = reason
+    app.jinja_env.globals["outdated_reason"] = _reason
     app.after_request(_refuse_unless_stated)
 
 
-def reason() -> QueryFailed | None:
-    """The reason for which the current response uses kept data; `None` if it does not."""
+def slow_query() -> DatabaseTooSlow | None:
+    """The error of a query of the current response that took too long, if one did and kept data were used."""
     outdated: _Outdated | None = g.get(_KEY) if has_request_context() else None
-    return None if outdated is None else outdated.error
+    return None if outdated is None else outdated.slow_query
 
 
 def use(error: QueryFailed, age_s: float) -> None:
@@ -42,6 +46,14 @@ def use(error: QueryFailed, age_s: float) -> None:
     now = datetime.now(UTC)
     outdated: _Outdated = g.setdefault(_KEY, _Outdated(error, now))
     outdated.read_at = min(outdated.read_at, now - timedelta(seconds=age_s))
+    if isinstance(error, DatabaseTooSlow):
+        outdated.slow_query = outdated.slow_query or error
+
+
+def _reason() -> QueryFailed | None:
+    """The first reason for which this page uses kept data; `None` if it does not."""
+    outdated: _Outdated | None = g.get(_KEY)
+    return None if outdated is None else outdated.error
 
 
 def _since() -> datetime | None:

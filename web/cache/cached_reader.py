@@ -352,8 +352,8 @@ class CachedReader(MirrorReader):
         """Read again, or use what is kept if the database is unavailable or the query fails."""
         if kept is None or not self._stale_ok:
             return self._refresh(call)
-        # The page takes the time of one slow query, not of several.
-        failure = outdated.reason()
+        # The page takes the time of one slow query, not of several. Other failures take no time.
+        failure: QueryFailed | None = outdated.slow_query()
         if failure is None:
             try:
                 return self._refresh(call)
