@@ -40,6 +40,12 @@ _PREDICATES: Mapping[str, str] = {
     TransitionState.EXPIRING: "expires soon",
     TransitionState.QUARANTINED: "could not be stored",
 }
+# Those of a kind that the predicate of the state does not fit.
+_PREDICATES_OF_KIND: Mapping[tuple[TransitionKind, str], str] = {
+    (TransitionKind.QUARANTINE, TransitionState.REMOVED): (
+        "are no longer retried, since their machine was removed from the settings"
+    ),
+}
 _PLURALS = {"is": "are", "runs": "run", "has": "have", "was": "were"}
 
 
@@ -140,7 +146,8 @@ def _plural(predicate: str) -> str:
 
 
 def _predicate(transition: Transition) -> str:
-    return _PREDICATES.get(transition.state) or f"is {_plain(transition.state)}"
+    of_kind = _PREDICATES_OF_KIND.get((transition.thing.kind, transition.state))
+    return of_kind or _PREDICATES.get(transition.state) or f"is {_plain(transition.state)}"
 
 
 def _name(thing: Thing) -> str:

@@ -195,6 +195,8 @@ class TransitionWatch:
         return bool(self._caught_up) and set(links.machines) <= self._caught_up | failing
 
 
+# Kinds that end with the mirroring of their machine.
+_OF_MIRRORED = (TransitionKind.MIRROR, TransitionKind.QUARANTINE)
 _WORKING = {TransitionKind.GATEWAY: TransitionState.UP, TransitionKind.MIRROR: TransitionState.CURRENT}
 
 
@@ -210,9 +212,9 @@ def _thing_of(outage: Outage) -> Thing | None:
 
 
 def _removed(known: _Conditions, mirrored: set[str], now: datetime) -> Iterator[Transition]:
-    """Machines with old data that are not mirrored any more: nothing else would end their problem."""
+    """The problems of machines that are not mirrored any more: nothing else would end them."""
     for thing, condition in known.items():
-        is_gone = thing.kind is TransitionKind.MIRROR and thing.subject and thing.subject not in mirrored
+        is_gone = thing.kind in _OF_MIRRORED and thing.subject and thing.subject not in mirrored
         if is_gone and condition.is_problem:
             state, machine = TransitionState.REMOVED, thing.subject
             yield from _change(known, thing, state, now, is_problem=False, machine=machine)

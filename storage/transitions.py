@@ -74,7 +74,7 @@ STATES: Mapping[TransitionKind, Sequence[TransitionState]] = {
     TransitionKind.GATEWAY: _DOWN_OR_UP,
     TransitionKind.MIRROR: (TransitionState.STALE, TransitionState.CURRENT, TransitionState.REMOVED),
     TransitionKind.CERTIFICATE: (TransitionState.EXPIRING, TransitionState.VALID),
-    TransitionKind.QUARANTINE: (TransitionState.QUARANTINED, TransitionState.EMPTY),
+    TransitionKind.QUARANTINE: (TransitionState.QUARANTINED, TransitionState.EMPTY, TransitionState.REMOVED),
     TransitionKind.CRASH_GROUP: (TransitionState.NEW,),
 }
 

@@ -247,6 +247,22 @@ def test_it_says_in_the_plural_what_several_clients_did() -> None:
     assert first_line(both[1:], things) == f"csc, dt run again in run {RUN}, while they were muted"
 
 
+def test_it_says_of_a_removed_machine_that_its_documents_are_given_up() -> None:
+    of_machine = Transition(
+        thing=Thing(TransitionKind.QUARANTINE, "dqmfu-c2b03-.."),
+        state="quarantined",
+        is_problem=True,
+        occurred_at=datetime.now(UTC),
+    )
+    both = [of_machine, replace(of_machine, state="removed", is_problem=False)]
+    recorded = [RecordedTransition(number, each.occurred_at, each) for number, each in enumerate(both)]
+    message = compose(Cluster.PRODUCTION, {of_machine.thing: recorded}, base_url="")
+    assert message.body.partition("\n")[0] == (
+        "documents of dqmfu-c2b03-.. could not be stored, and are no longer retried,"
+        " since their machine was removed from the settings"
+    )
+
+
 def test_a_dead_receiver_delays_nobody_and_is_retried(
     configured: Callable[..., Settings],
     http: HttpReceiver,

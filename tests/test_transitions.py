@@ -426,6 +426,24 @@ def test_quarantined_documents_are_noted_once(mirrored: MirroredCluster, transit
     )
 
 
+def test_quarantine_of_a_machine_ends_with_its_removal_from_the_settings(
+    settings: Settings,
+    mirrored: MirroredCluster,
+    transitions: Transitions,
+    watched: Callable[..., MirroredCluster],
+) -> None:
+    host, *others = settings.fff_production_machines
+    label = mirrored.label(host)
+    mirrored.quarantine(host, [QuarantinedDocument(uuid4(), 7, "cmssw", "run is missing")])
+    assert transitions.states() == [f"quarantine {label} quarantined"]
+    without = watched(replace(settings, fff_production_machines=tuple(others)))
+    for _ in range(2):
+        without.beat()
+    assert transitions.states() == [f"quarantine {label} removed"]
+    watched().beat()
+    assert transitions.states() == [f"quarantine {label} quarantined"]
+
+
 def test_a_transition_is_visible_with_its_cause(
     mirrored: MirroredCluster, settings: Settings, transitions: Transitions
 ) -> None:
