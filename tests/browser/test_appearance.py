@@ -58,7 +58,9 @@ def open_fitting(page: Page, address: str) -> None:
     assert box_of(page.locator(".page-header"))["height"] < MAX_HEADER_HEIGHT, address
 
 
-def test_it_fits_a_phone(phone: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_fits_a_phone_on_which_a_touch_expands_a_job(
+    phone: Page, url: str, mirrored: MirroredCluster
+) -> None:
     jobs = write_run(mirrored, RUN, clients=("beam", "dt", "ecalgpu", "hcalreco"))
     # The widest age. It changes within a minute.
     long_ago = datetime.now(UTC) - timedelta(hours=23, minutes=59)
@@ -68,6 +70,9 @@ def test_it_fits_a_phone(phone: Page, url: str, mirrored: MirroredCluster) -> No
     open_fitting(phone, url)
     expect(phone.locator("[data-client=veteran] .job .ago")).to_contain_text("ago")
     assert overflowing_tables(phone) == []
+    # The cells are as high as the row, and a link of its second line is near the middle of this one.
+    phone.locator("[data-client=ecalgpu] .job .ago").tap()
+    expect(phone.locator("[data-client=ecalgpu] .expanded")).to_contain_text("SIGSEGV")
 
     open_fitting(phone, f"{url}/statistics/")
     assert overflowing_tables(phone) == []

@@ -60,14 +60,6 @@ def test_it_expands_a_job_by_a_click_anywhere_on_its_row_which_links_to_earlier_
     expect(live.locator("#timeline-table .cell.state-crashed")).to_have_count(2)
 
 
-@pytest.mark.usefixtures("run")
-def test_it_expands_a_job_by_a_touch(phone: Page, url: str) -> None:
-    phone.goto(url)
-    # The cells are as high as the row, and a link of its second line is near the middle of this one.
-    phone.locator("[data-client=ecalgpu] .job .ago").tap()
-    expect(phone.locator("[data-client=ecalgpu] .expanded")).to_contain_text("SIGSEGV")
-
-
 @pytest.mark.long
 def test_it_links_to_the_statistics_of_the_run(live: Page) -> None:
     live.get_by_role("link", name="statistics", exact=True).click()
