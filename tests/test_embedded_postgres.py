@@ -33,7 +33,7 @@ def rows_of(server: EmbeddedPostgres, statement: str) -> list[tuple[object, ...]
         return cursor.fetchall() if cursor.description else []
 
 
-def test_it_keeps_committed_data_and_starts_over_or_says_why_it_does_not(
+def test_it_starts_over_keeps_committed_data_and_reports_a_port_that_is_taken(
     folder: Path, postgres: EmbeddedPostgres
 ) -> None:
     """One server: each initialization costs as much as ten other tests."""
