@@ -38,6 +38,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
 GrabberProcess = fork_server.ForkedProgram | subprocess.Popen[str]
 _MAX_DIFFERENCES = 5
+# Numbers of documents: a grabber parses few itself, and many in parser processes.
+FEW, MANY = 200, 1050
 BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = "dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01"
 
 

@@ -19,6 +19,7 @@ from simulator.simulator import Simulator
 from tests.examples import core_of
 from tests.grabber_runner import (
     FILTER_UNIT,
+    MANY,
     OTHER_FILTER_UNIT,
     count_rows,
     differences,
@@ -104,7 +105,7 @@ def test_it_stops_on_a_signal_while_it_has_parser_processes(
     simulator: Simulator, simulated_environment: dict[str, str], number: signal.Signals
 ) -> None:
     """A thread that takes the signal instead of the one that waits for it would end the program."""
-    simulator.fill(FILTER_UNIT, 1100, small=True)
+    simulator.fill(FILTER_UNIT, MANY, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.5)
     with grabber_process(simulated_environment, "production") as grabber:
         until(lambda: parser_processes(grabber.pid))
@@ -120,7 +121,7 @@ def test_it_stops_on_a_signal_while_it_has_parser_processes(
 def test_its_parser_processes_end_when_it_is_killed(
     simulator: Simulator, simulated_environment: dict[str, str]
 ) -> None:
-    simulator.fill(FILTER_UNIT, 1100, small=True)
+    simulator.fill(FILTER_UNIT, MANY, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.5)
     with grabber_process(simulated_environment, "production") as grabber:
         until(lambda: parser_processes(grabber.pid))

@@ -14,7 +14,9 @@ from simulator.http_types import Request
 from simulator.simulator import Simulator
 from tests.examples import core_of
 from tests.grabber_runner import (
+    FEW,
     FILTER_UNIT,
+    MANY,
     OTHER_FILTER_UNIT,
     GrabberProcess,
     count_rows,
@@ -25,9 +27,6 @@ from tests.grabber_runner import (
     wait_for_log,
 )
 from tests.waiting import TIMEOUT_S
-
-# Few are parsed by the grabber itself, many by parser processes.
-FEW, DOCUMENTS = 200, 1050
 
 
 def interrupt_at_random(
@@ -46,7 +45,7 @@ def interrupt_at_random(
     dice = random.Random(times)
     simulator.faults.add(FaultKind.LATENCY, 0.1)
     for _ in range(times):
-        if count_rows(settings, db.jobs) == DOCUMENTS and revision(settings) == DOCUMENTS:
+        if count_rows(settings, db.jobs) == MANY and revision(settings) == MANY:
             machine = simulator.machine(FILTER_UNIT)
             documents = list(machine.documents().values())
             machine.reset()
@@ -67,7 +66,7 @@ def revision(settings: Settings) -> int:
     return max((machine["revision"] or 0 for machine in rows(settings, db.machines)), default=0)
 
 
-def fill(simulator: Simulator, documents: int = DOCUMENTS) -> None:
+def fill(simulator: Simulator, documents: int = MANY) -> None:
     """Upload small documents to a machine, and large ones to another."""
     simulator.fill(FILTER_UNIT, documents, small=True)
     simulator.fill(OTHER_FILTER_UNIT, 10)
@@ -79,7 +78,7 @@ def kill_if_stored(jobs: int, grabber: GrabberProcess, settings: Settings, _requ
         grabber.kill()
 
 
-@pytest.mark.parametrize("documents", core_of([FEW, DOCUMENTS], FEW))
+@pytest.mark.parametrize("documents", core_of([FEW, MANY], FEW))
 def test_it_loses_and_duplicates_nothing_when_killed_during_a_catch_up(
     simulator: Simulator,
     simulated_environment: dict[str, str],

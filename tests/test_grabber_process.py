@@ -13,7 +13,7 @@ from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.http_types import Request
 from simulator.simulator import Simulator
-from tests.grabber_runner import FILTER_UNIT, ROOT, count_rows, grabber_process, rows, wait_for_log
+from tests.grabber_runner import FEW, FILTER_UNIT, MANY, ROOT, count_rows, grabber_process, rows, wait_for_log
 from tests.log_files import read_log
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
@@ -33,8 +33,6 @@ for _ in range(2):
         os._exit(1)
 os._exit(0)
 """
-# Few are parsed by the grabber itself, many by parser processes.
-FEW, MANY = 200, 1100
 # Lets a thread take each signal, as one that starts a process does for a moment, each in a forked process.
 # Prints the exit status of these, and what becomes of SIGHUP under nohup.
 STOPPED = """
@@ -135,9 +133,8 @@ def test_it_stops_on_a_signal_that_any_thread_takes_and_goes_on_under_nohup() ->
 
 
 def test_it_takes_further_signals_without_a_traceback() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED_TWICE], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", STOPPED_TWICE]
+    done = subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
