@@ -53,13 +53,13 @@ def test_a_banner_says_that_the_data_of_the_machine_are_old(client: FlaskClient)
 
 
 @pytest.mark.parametrize(("documents", "is_old"), [(200, False), (201, True), (None, True)])
-def test_the_api_has_old_data_when_pages_say_so(
+def test_the_api_has_stale_data_when_pages_say_so(
     client: FlaskClient, mirrored: MirroredCluster, documents: int | None, *, is_old: bool
 ) -> None:
     failing = LinkStatus(failing_since=datetime.now(UTC) - timedelta(hours=1), reason="timed out")
     mirrored.beat(machines={mirrored.filter_units[0]: failing if documents is None else behind(documents)})
     assert ("data-stale=" in client.get("/live/freshness?db=production").text) is is_old
-    assert client.get("/api/v1/clusters/production/freshness").get_json()["has_old_data"] is is_old
+    assert client.get("/api/v1/clusters/production/freshness").get_json()["has_stale_data"] is is_old
 
 
 @pytest.mark.usefixtures("unit")

@@ -127,7 +127,7 @@ def freshness(
     links = () if sync is None else sync.machines
     return resources.Freshness(
         is_fresh=not shown,
-        has_old_data=any(outage.makes_jobs_stale for outage in shown)
+        has_stale_data=any(outage.makes_jobs_stale for outage in shown)
         or any(link.is_catching_up for _, link in links),
         stale_after_s=stale_after_s,
         heartbeat_at=None if sync is None else sync.heartbeat_at,

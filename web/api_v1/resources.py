@@ -244,7 +244,7 @@ class Freshness(Resource):
     """Age of the mirrored data of a cluster."""
 
     is_fresh: Annotated[bool, Meta(description="Whether there is no outage.")]
-    has_old_data: Annotated[
+    has_stale_data: Annotated[
         bool,
         Meta(
             description="Whether runs, jobs and deliveries may be out of date: because of an outage with"
