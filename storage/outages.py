@@ -3,7 +3,7 @@
 The failing part that is nearest to this server is reported alone: nothing is known of what lies behind it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -95,6 +95,19 @@ def with_causes(outages: Iterable[Outage], down: Iterable[MachineStatus]) -> lis
         if outage.machine in reasons
         else outage
         for outage in outages
+    ]
+
+
+def find_catching_up(sync: SyncStatus | None, outages: Iterable[Outage]) -> Sequence[tuple[str, LinkStatus]]:
+    """The machines, with their links, whose jobs are stale only because they are catching up.
+
+    An outage of the machine, or one that makes the jobs of all machines stale, hides it.
+    """
+    failing = {outage.machine for outage in outages if outage.makes_jobs_stale}
+    if sync is None or None in failing:
+        return ()
+    return [
+        (machine, link) for machine, link in sync.machines if link.is_catching_up and machine not in failing
     ]
 
 

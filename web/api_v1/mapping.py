@@ -1,6 +1,6 @@
 """Resources made from the results of the readers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import asdict
@@ -111,7 +111,7 @@ def delivery(found: read_models.Delivery) -> resources.Delivery:
 
 
 def freshness(
-    sync: SyncStatus | None, found: Iterable[outages.Outage], oldest: datetime, stale_after_s: float
+    sync: SyncStatus | None, found: Sequence[outages.Outage], oldest: datetime, stale_after_s: float
 ) -> resources.Freshness:
     """The freshness of a cluster; a machine that was mirrored before `oldest` is not fresh."""
     shown = [
@@ -127,8 +127,8 @@ def freshness(
     links = () if sync is None else sync.machines
     return resources.Freshness(
         is_fresh=not shown,
-        has_stale_data=any(outage.makes_jobs_stale for outage in shown)
-        or any(link.is_catching_up for _, link in links),
+        has_stale_data=any(outage.makes_jobs_stale for outage in found)
+        or bool(outages.find_catching_up(sync, found)),
         stale_after_s=stale_after_s,
         heartbeat_at=None if sync is None else sync.heartbeat_at,
         certificate_expires_at=None if sync is None else sync.certificate_expires_at,

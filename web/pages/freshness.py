@@ -13,7 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, render_template, url_for
 
 from dqmsquare_cfg import Cluster, Settings
-from storage.outages import Outage, Part, find_outages, is_stale, with_causes
+from storage.outages import Outage, Part, find_catching_up, find_outages, is_stale, with_causes
 from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD, HEARTBEAT_INTERVAL_S, LinkStatus
 from web import databases, query_args
@@ -143,11 +143,8 @@ def _outages(
 def _catch_ups(sync: SyncStatus | None, outages: Sequence[Outage]) -> list[Outage]:
     """The machines that are catching up, as outages: until they are done, their jobs are old.
 
-    They are no incidents, because the mirror recovers by itself. An outage of a machine or of all hides them.
+    They are no incidents, because the mirror recovers by itself.
     """
-    if sync is None or any(outage.makes_jobs_stale and outage.machine is None for outage in outages):
-        return []
-    failing = {outage.machine for outage in outages}
     return [
         Outage(
             Part.MACHINE,
@@ -156,8 +153,7 @@ def _catch_ups(sync: SyncStatus | None, outages: Sequence[Outage]) -> list[Outag
             reason=f"{number(link.documents_behind)} documents are still to be mirrored",
             machine=machine,
         )
-        for machine, link in sync.machines
-        if link.is_catching_up and machine not in failing
+        for machine, link in find_catching_up(sync, outages)
     ]
 
 
