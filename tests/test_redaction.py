@@ -591,6 +591,38 @@ def test_it_replaces_arguments_of_commands(redact: Redactor) -> None:
     assert {text: redact(text) for text in ARGUMENTS_OF_COMMANDS} == ARGUMENTS_OF_COMMANDS
 
 
+# `{}` is a place between the name of a command and what its rule replaces.
+COMMANDS_WITH_MORE = {
+    "xfreerdp /v:{} /u:jdoe /p:hunter2": "xfreerdp /v:{} /u:[user] /p:[secret]",
+    "mstsc /v:{} /u:jdoe": "mstsc /v:{} /u:[user]",
+    "rabbitmqctl -n {} add_user jdoe hunter2": "rabbitmqctl -n {} add_user [user] [secret]",
+    "net use \\\\{}/ /user:jdoe hunter2": "net use \\\\{}/ /user:[user] [secret]",
+    "wpa_passphrase 'x {}' hunter2": "wpa_passphrase 'x {}' [secret]",
+    "useradd -d {} -p hunter2 jdoe": "useradd -d {} -p [secret] [user]",
+    "fs sa {} jdoe rl": "fs sa {} [user] rl",
+    "setfacl -R {} -m u:jdoe:r": "setfacl -R {} -m u:[user]:r",
+    "sudo -S ls {} <<< hunter2": "sudo -S ls {} <<< [secret]",
+    "curl -E {}:hunter2 x": "curl -E {}:[secret] x",
+    "curl --cert {}:hunter2 x": "curl --cert {}:[secret] x",
+    "curl --cert '{}:hunter2' x": "curl --cert '{}:[secret]' x",
+}
+MORE = {
+    "srv-c2a11-43-01.cms": "[host]",
+    "10.176.1.2": "[ip]",
+    "/home/jdoe/x": "/home/[user]/x",
+    "/afs/cern.ch/user/j/jdoe/x": "/afs/cern.ch/user/j/[user]/x",
+    "asmith@srv-c2a11-43-01": "[user]@[host]",
+}
+
+
+@pytest.mark.parametrize(("command", "expected"), COMMANDS_WITH_MORE.items())
+def test_it_replaces_what_is_between_a_command_and_its_arguments(
+    redact: Redactor, command: str, expected: str
+) -> None:
+    redacted = {more: redact(command.format(more)) for more in MORE}
+    assert redacted == {more: expected.format(placeholder) for more, placeholder in MORE.items()}
+
+
 WORDS_OF_SECRETS = (
     *("password", "passwd", "passphrase", "pwd", "secret", "token", "cookie", "authorization", "credential"),
     *("krb5ccname", "session_id", "sessionid", "secret_id", "credentials", "token2"),

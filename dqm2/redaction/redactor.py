@@ -96,7 +96,10 @@ class Redactor:
         return RedactedText(text, redactions + len(lines), MAX_PASSES + 2)
 
     def _find(self, text: bytes) -> list[Span]:
-        """Spans to replace in a normalized text; those that are placeholders already are left out."""
+        """Spans to replace in a normalized text; those that are placeholders already are left out.
+
+        A rule that finds nothing but placeholders does not apply: what is between them is searched.
+        """
         spans: list[Span] = []
         min_start = 0
         search, rules = self._trigger, self._rule_cache
@@ -105,6 +108,8 @@ class Redactor:
             trigger = text[start:end]
             rule = rules.get(trigger) or self._rule(trigger)
             found = rule.expand(text, min_start, start, end)
+            if found:
+                found = _unreplaced(text, found)
             position = end
             if found:
                 spans += found
@@ -113,11 +118,7 @@ class Redactor:
             elif rule.resume:
                 position = rule.resume(text, start)
             start, end = search(text, position)
-        return [
-            span
-            for span in spans
-            if text[span.start] != _PLACEHOLDER_START or not _is_placeholder(text, span)
-        ]
+        return spans
 
     def _rule(self, trigger: bytes) -> Rule:
         """The rule of a trigger; it depends on the trigger's text alone."""
@@ -133,6 +134,13 @@ class Redactor:
 def get_redactor(hosts: tuple[str, ...], allowed_hosts: tuple[str, ...]) -> Redactor:
     """The process's redactor for a configuration; compiling its rules takes about 50 ms."""
     return Redactor(hosts, allowed_hosts)
+
+
+def _unreplaced(text: bytes, spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The spans that are not placeholders already."""
+    if not any(text[span.start] == _PLACEHOLDER_START for span in spans):
+        return spans
+    return tuple(span for span in spans if not _is_placeholder(text, span))
 
 
 def _is_placeholder(text: bytes, span: Span) -> bool:
