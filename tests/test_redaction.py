@@ -466,6 +466,51 @@ def test_it_replaces_values_that_resemble_code_or_ordinary_words(redact: Redacto
     assert {text: redact(text) for text in VALUES_LIKE_CODE} == VALUES_LIKE_CODE
 
 
+# Passwords that begin or end as a fact, source code or a variable does.
+PASSWORDS_LIKE_CODE = (
+    *("ok-s3c9", "disabled'x9", "no'body123", "!'s3c9", "hunter[12]", "svc.dqm.passw0rd", "$ABC&x9", "$ABCx"),
+    *("%s9abc", "{}abc9", "stdin9x", "List[x9", "password,x9", "password;x9", "password}x9", "typing.x9"),
+    *("user.name9", "get('x9"),
+)
+LINES_WITH_PASSWORD = ("password={}", '"password": "{}"', 'x password = "{}" y', "--token={}", "TOKEN: {} x")
+
+
+@pytest.mark.parametrize("password", PASSWORDS_LIKE_CODE)
+def test_it_replaces_passwords_that_resemble_code(redact: Redactor, password: str) -> None:
+    redacted = [redact(line.format(password)) for line in LINES_WITH_PASSWORD]
+    assert [text for text in redacted if password[-4:] in text] == []
+
+
+@pytest.mark.parametrize(
+    "password", ["S3cr(etXY9", "Abc<Def9", "f(x9y8", "Hunter[12]", "self.x9y8", *PASSWORDS_LIKE_CODE]
+)
+def test_it_replaces_options_that_resemble_code(redact: Redactor, password: str) -> None:
+    assert password[-4:] not in redact(f"x --password {password} y")
+
+
+@pytest.mark.parametrize("token", ["a8f3e2d1c4b5a697", "eQzYkLmWpRt", "'a8f3e2d1'"])
+@pytest.mark.parametrize("line", ["unexpected token: {}", "expected session_token: {}", "token == {}"])
+def test_it_replaces_tokens_that_a_parser_does_not_know(redact: Redactor, line: str, token: str) -> None:
+    assert redact(line.format(token)) == line.format(token.replace(token.strip("'"), "[secret]"))
+
+
+@pytest.mark.parametrize("name", ["scott", '"scott"'])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create user {} identified by {} default tablespace users",
+        "alter user {} identified by {} account unlock",
+        "create role {} identified by {}",
+        "grant connect to {} identified by {} with admin option",
+    ],
+)
+def test_it_replaces_accounts_of_statements_in_any_case(redact: Redactor, statement: str, name: str) -> None:
+    for case in (str.lower, str.upper):
+        redacted = redact(case(statement).format(name, "tiger"))
+        assert "tiger" not in redacted
+        assert "scott" not in redacted or name != "scott"
+
+
 KEY_DATA = "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpNSUlFb3dJQkFBS0NBUUVB"
 BASIC = "amRvZTpodW50ZXIy"
 

@@ -450,7 +450,7 @@ WORST = {
     "names of proxies": "-x a:",
     "clients of EOS": "mgm.sec=a|",
     "calls of logins": ".login('a','",
-    "attributes": "token=a.token ",
+    "attributes": "token=user.token ",
     "words for programs": "/tmp/abcde_",
 }
 

@@ -25,6 +25,7 @@ from dqm2.redaction.value_spans import (
     is_framework_call,
     is_named_alike,
     is_sentence,
+    is_stand_in,
     is_state,
     value_span,
 )
@@ -71,8 +72,11 @@ _NUMBER = re.compile(
     rb"(?:[\s,;.:)\]}\"']|\Z)"
 )
 # A comparison of words, and what a parser reads: `token == "lambda"`, `unexpected token: identifier`.
-_PLAIN = re.compile(rb"[\"']?[A-Za-z_]{1,32}[\"']?(?=[\s,;:)]|\Z)")
+_PLAIN = re.compile(
+    rb"(?P<quote>[\"']?)(?:[A-Z]?[a-z_]{1,15}|[A-Z_]{1,16})(?P=quote)(?=[,;:)]{0,4}(?:\s|\Z))"
+)
 _PARSED = re.compile(rb"(?i)\b(?:(?:un)?expected|before)[ ]\Z")
+_TOKEN = re.compile(rb"(?i)tokens?")
 _PARSED_WINDOW = 12
 # Names that number things as well: a session of the database, the cookie in a header of raw data.
 _NUMBERED = (b"session", b"cookie")
@@ -247,10 +251,11 @@ def _kind(name: bytes, offset: int) -> bytes:
 
 def _is_of_syntax(text: bytes, name_start: int, separator: bytes, at: int) -> bool:
     """Whether a token is one of a language: it is compared with a word, or read by a parser."""
-    if separator == b"==":
-        return _PLAIN.match(text, at) is not None
+    if not _PLAIN.match(text, at):
+        return False
     before = text[max(0, name_start - _PARSED_WINDOW) : name_start]
-    return separator == b":" and _PARSED.search(before) is not None
+    is_parsed = _TOKEN.match(text, name_start) is not None and _PARSED.search(before) is not None
+    return separator == b"==" or (separator == b":" and is_parsed)
 
 
 def _behind_blanks(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
@@ -275,7 +280,7 @@ def _option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ..
     # The beginning of a PEM block may follow a word directly.
     if b"----" in name or not is_secret_name(name, start - first):
         return ()
-    if text[end : end + 1] == b"-" or is_sentence(text, end) or is_code(text, end):
+    if text[end : end + 1] == b"-" or is_sentence(text, end) or is_stand_in(text, end):
         return ()
     return span(*value_span(text, end), Placeholder.SECRET)
 

@@ -107,6 +107,9 @@ _PROSE = frozenset((b"and", b"or", b"with", b"the", b"a", b"an", b"your", b"by",
 # `GRANT … TO NAME IDENTIFIED BY PASSWORD`.
 _GRANTEE = re.compile(rb"(?i)\bto[ ]([a-z][a-z0-9_$#]{0,30})[ ]\Z")
 _GRANTEE_WINDOW = 40
+# A sentence, `objects that are identified by numbers`; no statement has such a word there.
+_PASSIVE = re.compile(rb"(?i)(?<![A-Za-z0-9_])(?:be|been|being|is|are|was|were)[ ]\Z")
+_PASSIVE_WINDOW = 8
 _IDENTIFIED_BY = rb"(?i:identified[ \t]{1,8}by[ \t]{1,8})"
 
 
@@ -234,8 +237,7 @@ def _login(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...
 
 
 def _identified_by(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    # SQL is written in capitals mostly, a sentence never.
-    if text[start : start + 1] == b"i" and is_sentence(text, end):
+    if _PASSIVE.search(text, max(min_start, start - _PASSIVE_WINDOW), start) and is_sentence(text, end):
         return ()
     grantee = _GRANTEE.search(text, max(min_start, start - _GRANTEE_WINDOW), start)
     user = span(*grantee.span(1), Placeholder.USER) if grantee else ()

@@ -14,9 +14,8 @@ KEY_QUOTE = rb'(?:\\*["\'])?'
 SEPARATOR = rb"(?:\\*[\"'][\])]?|\])?[ \t]*(?:=>|==?|:=|:)[ \t]*"
 # Opening quote, behind what Python, C++ or a CMSSW configuration may put between `=` and a text: b'…',
 # std::string("…"), cms.untracked.string('…').
-_OPENING_QUOTE = re.compile(
-    rb'(?:[A-Za-z_][A-Za-z_.:]{0,40}\([ \t]{0,8})?(?:[bBrRuUfF]{1,2})?\\{0,16}(?:"""|\'\'\'|["\'`])'
-)
+_BEFORE_QUOTE = rb"(?:[A-Za-z_][A-Za-z_.:]{0,40}\([ \t]{0,8})?(?:[bBrRuUfF]{1,2})?"
+_OPENING_QUOTE = re.compile(_BEFORE_QUOTE + rb'\\{0,16}(?:"""|\'\'\'|["\'`])')
 _QUOTES = b"\"'`"
 _QUOTE_STARTS = (b'"', b"'", b"`", b"\\")
 
@@ -54,39 +53,55 @@ _STATES = (
     rb"(?i:none|null|nil|true|false|yes|no|ok|unknown|undefined|empty|unset|missing|required|invalid|incorrect"
     rb"|wrong|expired|denied|rejected|refused|accepted|failed|failure|enabled|disabled|present|absent|found)"
 )
-# The same in quotes, and quotes with nothing but a few signs in them, such as `', '`.
+# The same in quotes, and quotes with nothing but a few signs in them, such as `', '`: no more is in them, and
+# no other text is joined to it.
 _STATE = re.compile(
     _STATES
     + rb"(?:[\s.,;)\]}!]|\Z)|"
-    + _OPENING_QUOTE.pattern
-    + rb"(?:"
+    + _BEFORE_QUOTE
+    + rb"(?P<level>\\{0,16})(?P<quote>[\"'`])(?:"
     + _STATES
-    + rb"|[ !#-&(-/:-@[\]-_{-~]{1,3})\\{0,16}[\"']"
+    + rb"|[ !#-&(-/:-@[\]-_{-~]{1,3})(?P=level)(?P=quote)"
+    + rb"(?:\.join\(|(?=[\s,;)\]}]|\Z)(?![ \t]*[+%\"'`]))"
 )
+# Nothing but quotes and brackets up to a blank.
+_ENDING = rb"(?=[,;)\]}\"']{0,8}(?:\s|\Z))"
+# In place of a value: variables of a shell, places of a format, and what openssl reads: $PASSWORD,
+# ${PASSWORD}, %s, {}, stdin.
+_STAND_IN = rb"(?:\$(?:[A-Z_]{3,}|\{[A-Za-z_]{3,}\})|%s|\{\}|stdin)" + _ENDING
+_IS_STAND_IN = re.compile(_STAND_IN)
 # Source code in place of a value: a call or template, a subscript, an attribute, a type with its default.
 _CODE = re.compile(
     rb"[A-Za-z_][A-Za-z0-9_.:]{0,80}(?:<[A-Za-z]|\((?:[^\"'`\\ bruf]|\Z|[bruf][^\"'])|\[\\{0,16}[\"'])"
-    rb"|(?:self|args|cfg|config|settings|options|opts|params|this|typing)(?:\.|->)[A-Za-z_]"
-    rb"|(?:str|bytes)(?:[ \t]{0,4}\|[ \t]{0,4}None)?[ \t]{0,4}[=,)]|(?:Dict|List|Optional|Sequence|Union)\["
+    rb"|(?:self|args|cfg|config|settings|options|opts|params|this)(?:\.|->)[A-Za-z_]"
+    rb"|(?:str|bytes)(?:[ \t]{0,4}\|[ \t]{0,4}None)?[ \t]{0,4}[=,)]"
+    rb"|(?:typing\.)?(?:Dict|List|Optional|Sequence|Union)\[(?:str|bytes)[\],]"
     # The argument of these is the name of the value: get("password"), prompt("Password: ").
-    rb"|(?:[A-Za-z_][A-Za-z0-9_]{0,40}(?:\.|->|::)){0,4}(?:get[A-Za-z]{0,12}|pop|prompt|input)\([\"']"
-    # A part of a text, `key[16:]`, and the closing quote of a text that another follows, `"user=" + user`.
-    rb"|[A-Za-z_][A-Za-z0-9_]{0,40}\[-?[0-9]{0,4}:?-?[0-9]{0,4}\](?=[\s,;)]|\Z)"
-    rb"|\\{0,16}[\"'][ \t]{0,4}[+,;%)](?=[\s,;)]|\Z)"
-    # Variables of a shell, places of a format, and what openssl reads: $PASSWORD, ${PASSWORD}, %s, {}, stdin.
-    rb"|stdin(?=\s|\Z)"
-    rb"|\$(?:[A-Z_]{3,}|\{[A-Za-z_]{3,}\})(?=[\s,;)\"'&]|\Z)|(?:%s|\{\})(?=[\s,;)\"'&]|\Z)"
+    rb"|(?:[A-Za-z_][A-Za-z0-9_]{0,40}(?:\.|->|::)){0,4}(?:get[A-Za-z]{0,12}|pop|prompt|input)\("
+    rb"(?P<quote>[\"'])(?i:[A-Za-z_. -]{0,32}(?:pass(?:word|wd|phrase)?|pwd|secret|token|key|cookie|login"
+    rb"|owner|user(?:[_-]?name)?)):?[ ]?(?P=quote)[ \t]{0,4}[,)]"
+    rb"|" + _STAND_IN
 )
+# The closing quote of a text that a variable follows, `"user=" + user`.
+_TEXT_END = re.compile(rb"\\{0,16}([\"'])[ \t]{0,4}[+,;%)](?=[\s,;)]|\Z)(?![ \t,;)]*[bBrRuUfF]{0,2}[\"'])")
+_LINE_WINDOW = 256
 # A call that takes the name of a module or product of CMSSW, or gives a handle of its event.
 _FRAMEWORK_CALL = re.compile(
     rb"(?:[A-Za-z_]{1,20}(?:\.|::|->)){0,4}(?:V?InputTag|ESInputTag|(?:es)?[cC]onsumes[A-Za-z]*|mayConsume"
     rb"|(?:es)?[pP]roduces|E[DS](?:Get|Put)Token\w*)[ \t]{0,4}[<(]"
 )
-# A variable or attribute in place of a value, in braces within a text: `token`, `request.user`, `{user!r}`.
+# A variable or attribute in place of a value, a part of it, in braces within a text: `token`, `request.user`,
+# `key[16:]`, `{user!r}`.
 _VARIABLE = re.compile(
     rb"\{?((?:[A-Za-z_][A-Za-z0-9_]{0,40}(?:\.|->|::)){0,4})([A-Za-z_][A-Za-z0-9_]{0,63})(?:![rsa])?\}?"
-    rb"(?=[\s,;)\]}\"']|\Z)"
+    rb"(?:\[-?[0-9]{0,4}:?-?[0-9]{0,4}\])?" + _ENDING
 )
+# Objects of which a user or secret is an attribute.
+_OBJECTS = frozenset(
+    b"app args auth cfg client cls config context ctx event handler job kwargs options opts params req "
+    b"request response self session settings this user".split()
+)
+_JOINTS = re.compile(rb"\.|->|::")
 # Attributes of a user or token: `lambda user: user.name`.
 _PARTS = (b"name", b"id", b"email", b"value")
 # Names recur in every log.
@@ -148,7 +163,21 @@ def is_sentence(text: bytes, at: int) -> bool:
 
 def is_code(text: bytes, at: int) -> bool:
     """Whether source code is at `at` in place of a value, as in the lines of a traceback."""
-    return _CODE.match(text, at) is not None
+    return _CODE.match(text, at) is not None or _closes_text(text, at)
+
+
+def _closes_text(text: bytes, at: int) -> bool:
+    """Whether the quote at `at` ends a text that began in the same line."""
+    closing = _TEXT_END.match(text, at)
+    if not closing:
+        return False
+    first = max(0, at - _LINE_WINDOW)
+    return text.count(closing[1], max(first, text.rfind(b"\n", first, at)), at) % 2 == 1
+
+
+def is_stand_in(text: bytes, at: int) -> bool:
+    """Whether a variable of a shell or a place of a format is at `at` in place of a value."""
+    return _IS_STAND_IN.match(text, at) is not None
 
 
 def is_framework_call(text: bytes, at: int) -> bool:
@@ -167,9 +196,10 @@ def is_named_alike(text: bytes, at: int, name: bytes, word: bytes) -> bool:
         return False
     key = _key(name)
     path, last = variable[1].lower(), variable[2].strip(b"_").lower()
-    if last == key:
-        return True
-    return path != b"" and (last.endswith(word) or (path == key + b"." and last in _PARTS))
+    if path == b"":
+        return last == key
+    is_attribute = _JOINTS.split(path)[0].strip(b"_") in _OBJECTS and last.endswith(word)
+    return is_attribute or (path == key + b"." and last in _PARTS)
 
 
 @lru_cache(_CACHE_SIZE)
