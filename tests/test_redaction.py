@@ -852,3 +852,49 @@ def test_it_leaves_the_public_sites_of_the_configuration() -> None:
 
 def test_it_knows_machines_without_a_configuration() -> None:
     assert Redactor()("gateway7 and dqmfu-c2b03-45-01") == "gateway7 and [host]"
+
+
+# Names of persons with words that name groups as well.
+PERSONS = (
+    *("Ion Popescu", "Peter Beam", "Jean Free", "Bob Shift", "Tom Hardware", "Joe Council", "Jack Data"),
+    *("Ann Core", "Carl Control", "Kim Station", "Ben Online", "Anna Ion Popescu"),
+)
+
+
+@pytest.mark.parametrize("person", PERSONS)
+@pytest.mark.parametrize("line", ["approved by {}", "Requested by: {}", "Last modified by: {}, x"])
+def test_it_replaces_persons_named_like_groups(redact: Redactor, line: str, person: str) -> None:
+    assert redact(line.format(person)) == line.format("[user]")
+
+
+# Accounts that are ordinary words or begin like programs do.
+ACCOUNTS_LIKE_WORDS = (
+    *("green", "julia", "lemon", "page", "book", "ring", "hook", "swift", "conforti", "grider", "libby"),
+    *("pyle", "pybus", "rootham", "deventer", "herwig", "koji", "rudolfs"),
+)
+
+
+@pytest.mark.parametrize("account", ACCOUNTS_LIKE_WORDS)
+def test_it_replaces_accounts_like_words_in_shared_folders(redact: Redactor, account: str) -> None:
+    for line in ("/tmp/{}/x.root", "cp /build/{}/CMSSW_12_4_8/x /x", '"/scratch/{}/x"'):
+        assert redact(line.format(account)) == line.format("[user]")
+
+
+@pytest.mark.parametrize("account", ["page", "stack", "view", "device", "will"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kinit {}",
+        "chown {} /x",
+        "sudo: {} : TTY=pts/0 ; PWD=/x",
+        "Invalid user {} from 10.1.2.3",
+        "session closed for user {}",
+    ],
+)
+def test_it_replaces_accounts_like_words_in_messages(redact: Redactor, line: str, account: str) -> None:
+    assert redact(line.format(account)) == line.replace("10.1.2.3", "[ip]").format("[user]")
+
+
+def test_it_replaces_users_of_options_that_end_in_user(redact: Redactor) -> None:
+    for option in ("--db-user", "--backend-user", "-user"):
+        assert redact(f"x {option} jdoe") == f"x {option} [user]"

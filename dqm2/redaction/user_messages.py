@@ -42,26 +42,34 @@ _AFTER_NAME = re.compile(
 # Words behind `user` that name no user.
 _NO_NAMES = frozenset(
     (
-        b"a abort accepts account accounts action actions agent allocator an analysis analyzer analyzers "
-        b"and area authentication authorization block branches cache callback can categories client clients "
-        b"code codes command comment config configuration confirmation consent content context control "
-        b"convenience counter cpu credentials cut cuts data defined described device directory "
-        b"documentation error errors events exception exceptions expected expects experience extensions "
-        b"field fields file files flag flags folder follows format friendly function functions group groups "
-        b"guide has header headers home hook hooks id ids image index information input inputs install "
-        b"interaction interface interrupt intervention is job jobs key keys layer level libraries library "
-        b"lines list load macro manager manual map mask may memory message messages mode model module "
-        b"modules must name names namespace namespaces needed not note number numbers object objects of "
-        b"optional options or output outside package packages page parameter parameters password path paths "
-        b"permission permissions plugin plugins policy pool preference preferences prefix process processes "
-        b"profile program programs prompt property provided queries query range record request requests "
-        b"required response rights role roles root scope script selection service services session sessions "
-        b"settings shell should side signal slice space specific specified stack state status steering "
-        b"string style supplied switch system table tag tags task terminal text that the this thread "
-        b"threads time times token tokens tool tools tree type types units user usual utilities value "
-        b"values variable variables view was who will with word words work would"
+        b"a abort account accounts action actions agent allocator an analysis analyzer analyzers and area "
+        b"branches callback categories code codes config configuration confirmation convenience cpu cut "
+        b"cuts data defined described error errors events exception exceptions expected extensions file "
+        b"files flags follows function functions guide has hook hooks id ids input interface interrupt "
+        b"intervention is job jobs level libraries library list manager manual mode module modules name "
+        b"names needed not of options or output parameter parameters plugin plugins process processes "
+        b"profile provided record request requests required root script selection session sessions "
+        b"settings signal slice space steering supplied that the this thread threads time times type types "
+        b"user usual was"
     ).split()
 )
+# More of them, which some account may have: they count behind `user` alone, and not where someone logs in.
+_DESCRIPTIONS = frozenset(
+    (
+        b"accepts authentication authorization cache client clients command comment consent content "
+        b"context control counter credentials device directory documentation expects experience flag "
+        b"folder format friendly group groups header headers image index information inputs install "
+        b"interaction key keys layer lines load macro map memory message messages model must namespace "
+        b"namespaces note number numbers object objects optional outside package packages password path "
+        b"paths permission permissions policy preference preferences prefix program programs prompt "
+        b"property queries query range response rights role roles scope service services shell should side "
+        b"specific specified stack state status string style switch system table tag tags task terminal "
+        b"text token tokens tool tools units utilities value values variable variables view who word words "
+        b"work would"
+    ).split()
+)
+_LOGIN = re.compile(rb"(?i)[ \t]?\((?:uid|id)\b|[ \t]+(?:from[ \t]+)?(?:\[|[0-9]|port\b)|[ \t]+logged\b")
+_SESSION = (b"opened for ", b"closed for ")
 # `login as jdoe`, `logged in as 'jdoe'`, `Authenticating to [host]:22 as 'jdoe'`.
 _LOGIN_AS = (
     rb"(?i:(?:log(?:in|on|ged[ ]in|ging[ ]in)|signed[ ]in|authenticating[ ]to[ ][^\s]+)[ ]as[ ](?:user[ ])?"
@@ -155,20 +163,25 @@ _AGENTS = _NO_NAMES | frozenset(
         b"threads transaction transactions two using via wmagent worker workers workflow you"
     ).split()
 )
-# Words in the names of groups, projects and programs, which are written like those of persons.
-_OF_GROUP = frozenset(
+# Words in the names of groups, projects and programs, which are written like those of persons: those that are
+# in no name of a person, and those that are if all words are among them.
+_ONLY_OF_GROUP = frozenset(
     (
-        b"alliance analyser analysis analyzer association beam board bot calorimeter center centre client "
-        b"clients committee commons consortium control core council data department detector display "
-        b"downtime ecal event events experiment expert experts express forum framework free global group "
-        b"groups hcal heavy hlt host initiative institute ion job jobs loop luminosity manager managers "
-        b"management monitor monitoring muon network object objects office offline online open operations "
-        b"physics pixel pool processing processor program project prompt quality queue run script server "
-        b"service services shift shifter source spot stream strip system systems task team tier tool tools "
-        b"tracker tracking trigger university version worker workflow workspace"
+        b"alliance analyser analyzer association calibration calorimeter certification collaboration "
+        b"committee commons consortium coordination department detector experiment foundation framework "
+        b"initiative institute luminosity management monitoring processor reconstruction software "
+        b"university validation workflow workspace"
     ).split()
 )
-_OF_GROUP_ENDS = (b"tion", b"tions", b"ware", b"ology")
+_OF_GROUP = frozenset(
+    (
+        b"analysis bot center centre client clients control council data display downtime ecal event "
+        b"events expert experts express forum global group groups hcal heavy host ion job jobs loop "
+        b"manager managers monitor network object objects office offline online open operations physics "
+        b"pixel processing program project prompt quality queue run script server service services shifter "
+        b"source stream system systems task team tier tool tools tracker tracking trigger version worker"
+    ).split()
+)
 _ACCOUNT_OF_AGENT = re.compile(rb"(?:[a-z][a-z0-9_]{2,31}|[0-9]{4,10})(?![A-Za-z0-9_:/-])")
 _BEHIND_AGENT = re.compile(rb"[ ](?:at|on|from|[0-9])|[ ]{2}")
 _FULL_NAME = re.compile(
@@ -185,6 +198,9 @@ def _user(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]
         return span(*person.span(), Placeholder.USER)
     introduction = _INTRODUCTION.search(before)
     if name.lower() in _NO_NAMES or is_state(text, end - 1) or not introduction:
+        return ()
+    is_login = before.endswith(_SESSION) or _LOGIN.match(text, last)
+    if name.lower() in _DESCRIPTIONS and not is_login:
         return ()
     is_end = introduction["other"] is None and _END.match(text, last)
     if not is_end and not _AFTER_NAME.match(text, last):
@@ -222,7 +238,8 @@ def _by(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
 
 def _is_group(name: bytes) -> bool:
     """Whether a name with capitals is that of a group or program rather than of a person."""
-    return any(word in _OF_GROUP or word.endswith(_OF_GROUP_ENDS) for word in name.lower().split())
+    words = frozenset(name.lower().split())
+    return not _ONLY_OF_GROUP.isdisjoint(words) or words <= _OF_GROUP
 
 
 def _login_as(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:

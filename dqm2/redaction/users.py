@@ -57,6 +57,9 @@ _OPTION = (
     + KEY_QUOTE
     + rb",[ \t]{0,8}|[ \t]{1,8}))"
 )
+# The end-user is no option.
+_END_USER = re.compile(rb"(?i)(?<![A-Za-z0-9-])end\Z")
+_END_USER_WINDOW = 4
 # `<user>jdoe</user>`.
 _ELEMENT = rb"(?i:<(?:user(?:[_-]?name)?|login|owner)>)"
 # `for user "dqm"`, as PostgreSQL writes it.
@@ -104,7 +107,7 @@ _COMMON_NAME_STARTS = b" \t\n/,;:=\"'(<"
 _MEASURE = re.compile(
     rb"(?:0x[0-9A-Fa-f]+|[0-9]{1,4}|[0-9]+\.[0-9]+%?|(?:[0-9]+m)?[0-9.]+m?s)(?:[\s,;)\]<]|\Z)"
 )
-_NO_PERSON = re.compile(rb"(?i:default|framework|module|process|system)(?![A-Za-z0-9_-])")
+_NO_PERSON = re.compile(rb"(?i:default|framework|module|process|system)(?![A-Za-z0-9_@\\-]|\.[A-Za-z0-9])")
 # `user: jdoe (uid 51234)`, and `UserId=jdoe(51234)` as Slurm writes it.
 _UID_BEHIND = re.compile(rb"[A-Za-z0-9_.-]{1,64}(?: \(uid\b|\([0-9]{3,10}\))")
 _COMPARED = re.compile(rb"([A-Za-z_][A-Za-z0-9_]{0,63})(?=[\s,;:)\]]|\Z)")
@@ -245,8 +248,8 @@ def _element(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span,
 
 
 def _option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    # The end-user is no option.
-    return () if follows_word(text, min_start, start) or is_sentence(text, end) else _name(text, end)
+    is_end_user = _END_USER.search(text, max(min_start, start - _END_USER_WINDOW), start) is not None
+    return () if is_end_user or is_sentence(text, end) else _name(text, end)
 
 
 def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
