@@ -7,9 +7,11 @@ from threading import Lock
 
 import pytest
 import requests
+from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Cluster, Settings
-from storage.schema import head_revision
+from storage.schema import head_revision, migrate
+from tests.databases import kept_engine
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, frozen, server_process
 from tests.waiting import until
@@ -154,6 +156,24 @@ def test_it_waits_until_an_old_schema_is_migrated(
         set_schema(postgres, databases[Cluster.PLAYBACK], head_revision(), readable_from="0001")
         until(lambda: unreadiness(server, "playback") is None)
         assert server.get("/api?what=get_info&db=playback").json() == [None, None]
+
+
+def test_it_waits_until_a_new_database_is_migrated(
+    client: FlaskClient, postgres: EmbeddedPostgres, databases: Mapping[Cluster, str], settings: Settings
+) -> None:
+    name = databases[Cluster.PLAYBACK]
+    postgres.drop_database(name)
+    postgres.create_database(name)
+    too_old = f"has schema none, too old for this program ({head_revision()})"
+    unmigrated = f"The database of the playback cluster {too_old}."
+    readiness = client.get("/readyz").get_json()
+    assert readiness["clusters"]["playback"]["reason"] == unmigrated
+    assert readiness["clusters"]["production"]["ready"]
+    refused = client.get("/api?what=get_info&db=playback")
+    assert (refused.status_code, refused.text) == (503, unmigrated)
+    migrate(kept_engine(settings, Cluster.PLAYBACK))
+    until(lambda: client.get("/readyz").get_json()["clusters"]["playback"]["ready"])
+    assert client.get("/api?what=get_info&db=playback").get_json() == [None, None]
 
 
 def test_it_reads_a_newer_schema_while_that_is_compatible_and_exits_when_it_is_not(
