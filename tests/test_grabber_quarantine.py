@@ -6,16 +6,21 @@ from typing import Any
 import pytest
 
 import db
-from dqmsquare_cfg import Settings
+from dqm2 import sync_messages
+from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
-from tests.examples import core_of
-from tests.grabber_runner import FILTER_UNIT, count_rows, metric, mirror_once, requests_to, rows
+from tests.examples import core_of, long
+from tests.grabber_runner import FILTER_UNIT, ROOT, count_rows, metric, mirror_once, requests_to, rows
+from tools.deploy_check import manifests
+from tools.render_manifests import Target
 
 LABEL = "dqmfu-c2b03-.."
 # Without either, a document is invalid.
 TIMELESS = {"timestamp": None, "report_timestamp": None}
+# Memory that a parsed response may take.
+PARSED_MB = sync_messages._MAX_PARSED_BYTES // 1024**2
 
 
 def test_it_quarantines_a_document_without_a_time_and_reports_it(
@@ -35,16 +40,28 @@ def test_it_quarantines_a_document_without_a_time_and_reports_it(
     assert f"document_quarantined host={LABEL} type=dqm-source-state revision=2" in caplog.text
 
 
-@pytest.mark.parametrize(("unit", "times"), [([{"a": 1}], 75_000), ("\U0001f600", 180_000)])
+@pytest.mark.parametrize(
+    ("unit", "times", "limit_mb"),
+    [
+        ([{"a": 1}], 75_000, 16),
+        ("\U0001f600", 180_000, 16),
+        long([{"a": 1}], 1_100_000, PARSED_MB),
+        long("\U0001f600", 2_600_000, PARSED_MB),
+    ],
+)
 def test_it_quarantines_a_document_that_would_take_too_much_memory(
     simulator: Simulator,
     simulated_settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     unit: list[object] | str,
     times: int,
+    limit_mb: int,
 ) -> None:
-    """Objects of 0.7 MB, or a text of 2 MB with characters of four bytes, would take 20 MB."""
-    monkeypatch.setattr("dqm2.sync_messages._MAX_PARSED_BYTES", 16 * 1024**2)
+    """Objects of 0.7 MB, or a text of 2 MB with characters of four bytes, would take 20 MB.
+
+    Those of `make test-all` are fifteen times as large, for the limit of production.
+    """
+    monkeypatch.setattr("dqm2.sync_messages._MAX_PARSED_BYTES", limit_mb * 1024**2)
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     machine.upload(job_document(run=2, extra={"value": unit * times}))
@@ -53,7 +70,20 @@ def test_it_quarantines_a_document_that_would_take_too_much_memory(
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 3}
     (quarantined,) = rows(simulated_settings, db.quarantined_documents)
-    assert quarantined["reason"] == "no valid response: the response would take more than 16 MB of memory"
+    reason = f"no valid response: the response would take more than {limit_mb} MB of memory"
+    assert quarantined["reason"] == reason
+
+
+def test_a_response_takes_at_most_a_third_of_the_memory_that_a_grabber_has() -> None:
+    """The rest is for the response itself, parser processes and everything else."""
+    limits = [
+        pod.main["resources"]["limits"]["memory"]
+        for pod in manifests.read(ROOT, Target.PRODUCTION).pods()
+        if pod.role.startswith("grabber")
+    ]
+    assert len(limits) == len(Cluster)
+    assert {limit[-2:] for limit in limits} == {"Mi"}
+    assert min(int(limit[:-2]) for limit in limits) >= 3 * PARSED_MB
 
 
 def test_it_mirrors_a_quarantined_document_once_it_is_valid(
