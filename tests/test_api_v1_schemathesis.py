@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from dqmsquare_cfg import Settings
 from server import create_app
 from tests.api_v1_data import CRASHED_JOB, RUN, signature, write_sample
-from tests.examples import core_of
+from tests.examples import core_of, long
 from web.api_v1.operations import operations
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def check_requests(
     check()
 
 
-@pytest.fixture(params=[FEW, pytest.param(MANY, marks=pytest.mark.long)])
+@pytest.fixture(params=[FEW, long(MANY)])
 def number(request: pytest.FixtureRequest) -> int:
     """The number of requests per operation and kind."""
     number: int = request.param

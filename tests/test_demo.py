@@ -17,6 +17,7 @@ import pytest
 from dqmsquare_cfg import Cluster, Settings
 from tests import commands
 from tests.demo_process import PORTS, ROOT, DemoProcess, demo_ports
+from tests.examples import long
 from tests.grabber_runner import reader
 from tests.mirrored_cluster import MirroredCluster, job
 from tools.demo import process_specs
@@ -115,11 +116,11 @@ def test_it_continues_with_its_data(start_demo: Callable[..., DemoProcess]) -> N
 @pytest.mark.parametrize(
     "step",
     [
-        pytest.param("data directory", marks=pytest.mark.long),
+        long("data directory"),
         "PostgreSQL",
-        pytest.param("simulated", marks=pytest.mark.long),
-        pytest.param("the grabber of the playback", marks=pytest.mark.long),
-        pytest.param("the web server", marks=pytest.mark.long),
+        long("simulated"),
+        long("the grabber of the playback"),
+        long("the web server"),
     ],
 )
 def test_it_leaves_no_process_when_it_is_stopped_during_startup(

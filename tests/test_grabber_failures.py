@@ -28,7 +28,7 @@ from simulator.http_types import Request
 from simulator.machines import DocumentHeader
 from simulator.simulator import Simulator
 from tests.bad_front_end import PARTIAL_RESPONSES, answering, dripping, front_end
-from tests.examples import core_of
+from tests.examples import core_of, long
 from tests.grabber_runner import (
     BUILDER_UNIT,
     FILTER_UNIT,
@@ -64,9 +64,7 @@ BAD_RESPONSES = [
 ]
 _OK = b"HTTP/1.1 200 OK\r\n"
 # Of the places with wrong types, `make test` tries each sixth.
-ONE_IN = pytest.mark.parametrize(
-    "one_in", [pytest.param(6, id="one in six"), pytest.param(1, id="all", marks=pytest.mark.long)]
-)
+ONE_IN = pytest.mark.parametrize("one_in", [pytest.param(6, id="one in six"), long(1, id="all")])
 
 
 def test_it_mirrors_other_machines_while_one_is_dead(

@@ -13,6 +13,7 @@ from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.http_types import Request
 from simulator.simulator import Simulator
+from tests.examples import long
 from tests.grabber_runner import FEW, FILTER_UNIT, MANY, ROOT, count_rows, grabber_process, rows, wait_for_log
 from tests.log_files import read_log
 from tests.served import free_port
@@ -101,8 +102,8 @@ def test_it_mirrors_both_clusters_without_an_argument(
     ("end", "documents"),
     [
         (signal.SIGTERM, FEW),
-        pytest.param(signal.SIGINT, FEW, marks=pytest.mark.long),
-        pytest.param(signal.SIGTERM, MANY, marks=pytest.mark.long),
+        long(signal.SIGINT, FEW),
+        long(signal.SIGTERM, MANY),
     ],
 )
 def test_it_finishes_the_current_batch_on_a_signal(

@@ -114,7 +114,7 @@ def test_it_mirrors_a_job_without_its_invalid_values(
     ("wire", "reason"),
     [
         ("{half a document", "JSON"),
-        pytest.param("null", "is not a document", marks=pytest.mark.long),
+        long("null", "is not a document"),
         (r"{\"_id\": \"another\", \"_rev\": 41}", "that was not requested"),
     ],
 )

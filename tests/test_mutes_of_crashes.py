@@ -13,6 +13,7 @@ from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from storage import crash_groups
 from storage.mutes import MuteReader, MuteSubject, MuteWriter
+from tests.examples import long
 from tests.grabber_runner import reader
 from tests.live_page import elog_of, summary_of
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
@@ -78,7 +79,7 @@ def test_another_crash_of_the_client_raises_an_alert(
     [
         job(RUN, "csc", at=NOW - timedelta(hours=1), started_at=NOW - timedelta(hours=2)),
         crashed_job(RUN, client="beam"),
-        pytest.param(job(RUN, "csc", exit_code=-11), marks=pytest.mark.long),
+        long(job(RUN, "csc", exit_code=-11)),
     ],
     ids=["stuck", "of another client", "without a log"],
 )

@@ -28,6 +28,7 @@ from storage import receiver_store, transitions
 from storage.mutes import MuteSubject, MuteWriter
 from storage.receiver_store import ReceiverReader
 from storage.transitions import RecordedTransition, Thing, Transition, TransitionKind
+from tests.examples import long
 from tests.receivers import TOKEN, HttpReceiver, SmtpReceiver
 from tests.waiting import until
 
@@ -467,7 +468,7 @@ def test_a_second_notifier_waits(configured: Callable[..., Settings], http: Http
     "kills",
     [
         pytest.param(1, id="while it delivers"),
-        pytest.param(3, id="any time", marks=pytest.mark.long),
+        long(3, id="any time"),
     ],
 )
 def test_nothing_is_lost_and_repeated_only_across_a_kill(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks import proc_usage
 from dqm2.redaction.redactor import MAX_PASSES, RedactedText, Redactor
-from tests.examples import core_of, examples
+from tests.examples import core_of, examples, long
 
 REDACT = Redactor(("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org"))
 
@@ -175,7 +175,7 @@ def test_it_changes_nothing_the_second_time(text: str) -> None:
     assert (again.text, again.redactions) == (once, 0)
 
 
-@pytest.mark.parametrize("texts", [50, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.parametrize("texts", [50, long(400)])
 def test_its_memory_is_bounded_whatever_it_searches(texts: int) -> None:
     rng = random.Random(1)
     redact = Redactor()

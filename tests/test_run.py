@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.examples import long
 from tests.processes import command_line, with_environment
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
@@ -24,7 +25,7 @@ def port() -> str:
 
 
 MAKE_RUN = pytest.param(["make", "--silent", "--old-file=install", "run"], id="make run")
-ALL = pytest.param([sys.executable, "dqmsquare_mirror.py", "all"], id="all", marks=pytest.mark.long)
+ALL = long([sys.executable, "dqmsquare_mirror.py", "all"], id="all")
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from storage.transitions import (
     TransitionReader,
     read_conditions,
 )
+from tests.examples import long
 from tests.grabber_runner import count_rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
@@ -249,7 +250,7 @@ def test_a_problem_ends_when_the_next_run_does_without_the_client(
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param("an error of the program", marks=pytest.mark.long), "an error of the database"],
+    [long("an error of the program"), "an error of the database"],
 )
 def test_an_unexpected_error_delays_transitions_but_not_the_mirror(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fault: str

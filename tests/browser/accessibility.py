@@ -7,6 +7,8 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
+from tests.examples import long
+
 # WCAG 2.2 to level AA, and best practices. axe has no tag that includes the earlier versions.
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # A line number is as high as its line, the exception "Inline" of WCAG 2.5.8. For a finger lines are higher
@@ -15,7 +17,7 @@ _LINE_NUMBER = '<a href="#L'
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 # For pages that have the colours of the live page, which is checked in both themes each time.
-in_each_theme = pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+in_each_theme = pytest.mark.parametrize("theme", ["light", long("dark")])
 # The rules that depend on the theme. Contrast takes axe more time than all other rules together.
 _COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 _COLOURS = {"runOnly": _COLOUR_RULES}

@@ -15,6 +15,7 @@ from dqm2.records import JobRecord
 from dqmsquare_cfg import EXPERIMENT_ZONE, Settings
 from simulator.simulator import Simulator
 from tests.browser.conftest import pause_time, refresh, wait_for_first_update
+from tests.examples import long
 from tests.grabber_runner import mirror_once
 from tests.mirrored_cluster import MirroredCluster, beating_cluster, job, write_run
 from tests.waiting import until
@@ -87,7 +88,7 @@ def show_update(page: Page) -> None:
 
 @pytest.mark.parametrize(
     ("width", "updates"),
-    [(1440, 5), *(pytest.param(width, 20, marks=pytest.mark.long) for width in (1700, 1440, 390))],
+    [(1440, 5), *(long(width, 20) for width in (1700, 1440, 390))],
 )
 def test_nothing_moves_while_a_run_goes_on(
     page: Page, url: str, mirrored: MirroredCluster, width: int, updates: int

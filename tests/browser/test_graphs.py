@@ -8,6 +8,7 @@ from playwright.sync_api import Page, Response, expect
 
 from dqm2.records import LUMISECTION_S
 from tests.browser.conftest import box_of, wait_for_first_update
+from tests.examples import long
 from tests.mirrored_cluster import MirroredCluster, delivery, job, with_series, write_run
 from tests.waiting import until
 
@@ -68,7 +69,7 @@ def test_it_shows_the_values_at_the_cursor_by_the_selected_timestamp(graphs: Pag
     assert "time=ctime" in graphs.url
 
 
-@pytest.mark.parametrize("graph", ["delay-graph", pytest.param("events-graph", marks=pytest.mark.long)])
+@pytest.mark.parametrize("graph", ["delay-graph", long("events-graph")])
 def test_it_zooms_both_graphs(graphs: Page, graph: str) -> None:
     drag(graphs, graph, 0.2, 0.4)
     for each in ("delay-graph", "events-graph"):

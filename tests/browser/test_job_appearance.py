@@ -9,6 +9,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 from dqm2.records import JobLog, JobRecord
 from tests.browser.accessibility import THEMES, violations_by_theme
 from tests.browser.conftest import box_of
+from tests.examples import long
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
@@ -57,9 +58,9 @@ def previous(mirrored: MirroredCluster) -> JobRecord:
     "state",
     [
         "crashed",
-        pytest.param("finished", marks=pytest.mark.long),
-        pytest.param("running", marks=pytest.mark.long),
-        pytest.param("no log", marks=pytest.mark.long),
+        long("finished"),
+        long("running"),
+        long("no log"),
     ],
 )
 def test_it_follows_the_rules_and_best_practices_of_accessibility(

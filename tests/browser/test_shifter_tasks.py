@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from dqm2.records import CrashKind, CrashReason
 from dqmsquare_cfg import Cluster, Settings
 from tests.browser.conftest import allow_copying
+from tests.examples import long
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import with_contacts
 
@@ -74,7 +75,7 @@ def test_it_is_one_step_to_the_text_for_the_elog_and_to_the_first_bad_release(
     expect(row.locator(".history")).to_contain_text(f"since run {RUN - 1}.")
 
 
-@pytest.mark.parametrize("text", ["COSMIC", pytest.param("cmssw_12_3", marks=pytest.mark.long)])
+@pytest.mark.parametrize("text", ["COSMIC", long("cmssw_12_3")])
 def test_it_is_two_steps_to_a_run_of_a_month_ago(live: Page, text: str) -> None:
     live.keyboard.press("r")
     live.keyboard.type(text)
