@@ -455,6 +455,7 @@ WORST = {
     "input of commands": "su <<<a",
     "commands of RabbitMQ": "rabbitmqctl -a b ",
     "commands of accounts": "useradd -a ",
+    "passwords of new accounts": "useradd -p ",
     "accounts of remote desktops": "xfreerdp /u:a ",
     "accounts of shares": "net use /user:abcd ",
     "entries of access lists": "u:a:r ",

@@ -14,18 +14,22 @@ from dqm2.redaction.rules_base import Placeholder, Rule, Span, follows_word, res
 _WINDOW = 160
 _BLANKS = rb"[ \t]{1,4}"
 _WORD = rb"(?:'[^'\n]{1,128}'|\"[^\"\n]{1,128}\"|[^\s'\"]{1,128})"
+_NAME = rb"[a-z_][a-z0-9_.-]{1,31}"
+# Words behind a command that a sentence has.
+_REMARK = rb"(?:again|completed|done|failed|finished|once|succeeded|twice)\b"
 _USER = rb"(?P<user>" + _WORD + rb")"
 _SECRET = rb"(?P<secret>" + _WORD + rb")"
 _OPTIONS = rb"(?:-{1,2}[A-Za-z-]{1,16}(?:=|" + _BLANKS + rb")" + _WORD + _BLANKS + rb"){0,3}?"
+_ACCOUNT = rb"(?P<user>'[^'\n]{1,64}'|\"[^\"\n]{1,64}\"|[^\s\"'/]{1,64})"
 # `/u:NAME` and `/p:PASSWORD` of FreeRDP and Windows.
 _SLASHED = (
-    rb"[ \t\"'](?i:/(?:g?u|user):(?P<user>[^\s\"'/]{1,64})"
-    rb"|/(?:g?p|pass|password|pth):(?P<secret>" + _WORD + rb"))"
+    rb"[ \t\"'](?i:/(?:g?u|user):" + _ACCOUNT + rb"|/(?:g?p|pass|password|pth):(?P<secret>" + _WORD + rb"))"
 )
 # `net use SHARE PASSWORD /user:NAME`, with the password on either side.
 _SHARE = (
-    rb"(?:(?<![^\s\"'])(?P<secret>[^\s\"'/:\[\\]{4,64})[ \t]{1,4})?/user:(?P<user>[^\s\"'/]{1,64})"
-    rb"(?:[ \t]{1,4}(?P<secret_behind>[^\s\"'/\[]{4,64}))?"
+    rb"(?:(?<![^\s\"'])(?P<secret>[^\s\"'/:\[\\]{4,64})[ \t]{1,4})?/user:"
+    + _ACCOUNT
+    + rb"(?:[ \t]{1,4}(?P<secret_behind>[^\s\"'/\[]{4,64}))?"
 )
 
 
@@ -33,8 +37,8 @@ _SHARE = (
 class _Command:
     """Name of a command, and a pattern of its arguments; its groups begin with `user` or `secret`.
 
-    The pattern of a command with `several` may match anywhere, and more than once. What is found needs the
-    `hint`, which is looked for much faster.
+    With `several`, the pattern may match anywhere and more than once. `hint` is a text that every match
+    contains; it is searched for first, which is much faster.
     """
 
     name: bytes
@@ -67,8 +71,11 @@ _COMMANDS = (
     _Command(
         rb"user(?:add|mod|del)",
         re.compile(
-            rb"(?:(?:-p" + _BLANKS + _SECRET + rb"|-[A-Za-z-]{1,16}(?:" + _BLANKS + rb"[^\s-][^\s]{0,64})??)"
-            + _BLANKS + rb"){0,6}(?P<user>[a-z_][a-z0-9_.-]{1,31})(?=[ \t]*(?:[\n;&|\"']|\Z))"
+            rb"(?!" + _REMARK + rb")(?P<user_first>" + _NAME + rb")(?=[ \t]+-[A-Za-z-])"
+            rb"(?:[ \t]{1,4}-p" + _BLANKS + rb"(?P<secret_behind>" + _WORD + rb"))?"
+            rb"|(?:(?:-p" + _BLANKS + _SECRET
+            + rb"|-(?!p[ \t])[A-Za-z-]{1,16}(?:" + _BLANKS + rb"[^\s-][^\s]{0,64})??)" + _BLANKS + rb"){0,6}"
+            rb"(?!" + _REMARK + rb")(?P<user>" + _NAME + rb")(?=[ \t]*(?:[\n;&|\"']|\Z))"
         ),
     ),
     _Command(
@@ -122,7 +129,7 @@ def _arguments(text: bytes, min_start: int, start: int, end: int) -> tuple[Span,
         matches = [*command.arguments.finditer(text, end - 1, limit)]
     else:
         matches = [match] if (match := command.arguments.match(text, end, limit)) else []
-    # A word that the window cuts off is left, since a part of it could be that of a placeholder.
+    # A word that the window cuts off is left: it may be part of a placeholder.
     is_cut = ending is None and limit < len(text)
     return tuple(
         part

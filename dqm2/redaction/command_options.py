@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 
 from dqm2.redaction.rules_base import Placeholder, Rule, Span, follows_word, resume_within, span
-from dqm2.redaction.value_spans import value_span
+from dqm2.redaction.value_spans import certificate_password, value_span
 
 # Bytes behind the name of a command in which its options are read, and the number of them.
 _WINDOW = 256
@@ -81,8 +81,6 @@ _OPTION = re.compile(
     rb"-(?<![^ \t]-)(?:[A-Za-z]{0,8}(?P<last>[A-Za-z])[ \t]{1,4}|(?P<only>[A-Za-z]))(?P<value>[^\s\[-])"
 )
 _PAIR = re.compile(rb"([A-Za-z0-9_.@\\-]{1,64})[:%,]([^\n]{1,128})")
-# A certificate up to its password; not the scheme of a URL.
-_CERTIFICATE = re.compile(rb"(?:\\.|[^\s:\\]){1,255}:(?!//)")
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
 
 
@@ -122,15 +120,15 @@ def _option(program: _Program, option: re.Match[bytes]) -> tuple[Span, ...]:
     letter = option["last"] or option["only"]
     if letter not in program.letters:
         return ()
+    if letter in program.certificate:
+        password = certificate_password(text, option.start("value"))
+        return span(*password, Placeholder.SECRET) if password else ()
     value = value_span(text, option.start("value"))
     if letter in program.cookies and b"=" not in text[slice(*value)]:
         return ()
     if letter in program.password + program.cookies:
         return span(*value, Placeholder.SECRET)
     name = text[slice(*value)]
-    if letter in program.certificate:
-        file = _CERTIFICATE.match(text, *value)
-        return span(file.end(), value[1], Placeholder.SECRET) if file else ()
     pair = _PAIR.fullmatch(name)
     if pair and name[pair.end(1) : pair.start(2)] in program.separators:
         user, password = pair.span(1), pair.span(2)

@@ -2,8 +2,8 @@
 
 A rule is a trigger, which finds a place, and a function that expands it to the spans to replace. The
 triggers of all rules form one expression that runs over the text once. For linear time, a trigger has no
-look-behind, and nothing that may still fail follows an unbounded part. Such parts are allowed in which the
-trigger can begin again only a few times: blanks, backslashes, a few words. An expand function looks at a
+look-behind. An unbounded part may be followed by something that can fail only if the trigger cannot begin
+again within that part, or only a few times: blanks, backslashes, one word. An expand function looks at a
 bounded window around the trigger, or replaces all that it looked at.
 """
 

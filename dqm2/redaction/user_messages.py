@@ -42,15 +42,15 @@ _AFTER_NAME = re.compile(
 # Words behind `user` that name no user.
 _NO_NAMES = frozenset(
     (
-        b"a abort account accounts action actions agent allocator an analysis analyzer analyzers and area "
-        b"branches callback categories code codes config configuration confirmation convenience cpu cut "
-        b"cuts data defined described error errors events exception exceptions expected extensions file "
-        b"files flags follows function functions guide has hook hooks id ids input interface interrupt "
-        b"intervention is job jobs level libraries library list manager manual mode module modules name "
-        b"names needed not of options or output parameter parameters plugin plugins process processes "
-        b"profile provided record request requests required root script selection session sessions "
-        b"settings signal slice space steering supplied that the this thread threads time times type types "
-        b"user usual was"
+        b"a abort account accounts action actions again agent allocator an analysis analyzer analyzers and "
+        b"area branches callback categories code codes completed config configuration confirmation "
+        b"convenience cpu cut cuts data defined described done error errors events exception exceptions "
+        b"expected extensions file files finished flags follows function functions guide has hook hooks id "
+        b"ids input interface interrupt intervention is job jobs level libraries library list manager "
+        b"manual mode module modules name names needed not of once options or output parameter parameters "
+        b"plugin plugins process processes profile provided record request requests required root script "
+        b"selection session sessions settings signal slice space steering succeeded supplied that the this "
+        b"thread threads time times twice type types user usual was"
     ).split()
 )
 # More of them, which some account may have: they count behind `user` alone, and not where someone logs in.
@@ -114,6 +114,9 @@ _ARGUMENT = (
     rb"(?:[ \t]{1,4}-[A-Za-z]{1,4}){0,3}[ \t]{1,4}[A-Za-z_]"
 )
 _OWNER_END = re.compile(rb"[:.]|[ \t]+[/~.$*]")
+# `gpasswd -a jdoe GROUP`.
+_MEMBER = re.compile(rb"gpasswd[ \t]{1,4}-[ad][ \t]")
+_MEMBER_END = re.compile(rb"[ \t]+[A-Za-z_]")
 _ARGUMENT_END = re.compile(rb"[ \t]*(?:\n|\Z|[;&|<\"'`\\])")
 # The account in a line of a web server's log: `10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]`.
 _WEB_LOG = rb"[ ]\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
@@ -308,6 +311,8 @@ def _argument(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, 
     last = _account_end(text, end - 1)
     name = text[end - 1 : last].lower()
     behind = _OWNER_END if text.startswith(b"chown", start) else _ARGUMENT_END
+    if _MEMBER.match(text, start):
+        behind = _MEMBER_END
     if name in _NO_NAMES or is_state(text, end - 1) or not behind.match(text, last):
         return ()
     return () if follows_word(text, min_start, start) else span(end - 1, last, Placeholder.USER)

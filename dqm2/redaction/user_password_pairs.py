@@ -16,7 +16,7 @@ from dqm2.redaction.rules_base import (
     run_start,
     span,
 )
-from dqm2.redaction.value_spans import is_sentence, value_span
+from dqm2.redaction.value_spans import certificate_password, is_sentence, value_span
 
 # Also as JSON escapes it, `:\/\/`.
 _URL = rb":\\*/\\*/"
@@ -51,11 +51,7 @@ _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
 _CURL_PROXY = re.compile(rb"(?i)--?(?:x|(?:pre)?proxy|socks[45]a?h?(?:ostname)?)(?![a-z-])")
 _PROXY_PASSWORD = re.compile(rb"(?!//)[^\s\"']{1,256}(?=@)")
 # `--cert FILE:PASSWORD` of curl and programs like it.
-_CERTIFICATE = rb"-cert(?:[ \t]|=)"
-_CERTIFICATE_PASSWORD = re.compile(
-    rb"[ \t]{0,4}(?:(?P<quote>[\"'])(?:\\.|(?!(?P=quote))[^:\n\\]){1,255}|(?:\\.|[^\s\"':\\]){1,255}):(?!//)"
-    rb"([^\s\"']{1,128})"
-)
+_CERTIFICATE = rb"-cert(?:[ \t]{1,4}|=[ \t]{0,4})"
 
 # `jdbc:oracle:thin:NAME/PASSWORD@//…`.
 _ORACLE_JDBC = rb"(?i:jdbc:oracle:[a-z0-9]{1,8}:)"
@@ -223,8 +219,8 @@ def _curl_option(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
 
 
 def _certificate(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
-    password = _CERTIFICATE_PASSWORD.match(text, end)
-    return span(*password.span(2), Placeholder.SECRET) if password else ()
+    password = certificate_password(text, end)
+    return span(*password, Placeholder.SECRET) if password else ()
 
 
 def _login(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:

@@ -43,7 +43,8 @@ _DIRECTORY = (
 )
 _DIRECTORY_NAME = WORD + b".-"
 _VALUE = (
-    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in(?:_hint)?|name)|owner|principal|acct|(?:[aeors]|fs|member)?uids?|sec\.name|rucio_account)(?:"
+    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in(?:_hint)?|name)|owner|principal|acct"
+    rb"|(?:[aeors]|fs|member)?uids?|sec\.name|rucio_account)(?:"
     + SEPARATOR
     + rb"|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}))"
 )

@@ -39,6 +39,11 @@ _OPENING_BRACKETS = (b"[", b"(", b"{")
 _CLOSING = {b"]": b"[", b")": b"(", b"}": b"{", b">": b"<"}
 _PUNCTUATION = b",;:.\\"
 _TRIMMED = _PUNCTUATION + b"".join(_CLOSING)
+# A certificate with its password; not the scheme of a URL.
+_CERTIFICATE = re.compile(
+    rb"(?P<quote>[\"'])(?:\\.|(?!(?P=quote))[^:\n\\]){1,255}:(?!//)(?P<quoted>(?:(?!(?P=quote))[^\n]){1,128})"
+    rb"|(?:\\.|[^\s\"':\\]){1,255}:(?!//)(?P<word>[^\s\"']{1,128})"
+)
 # Characters behind the closing quote of a text of several lines.
 _DELIMITERS = b" \t\n,;)}]"
 # How far a bracket, a quote or the next value of a list may be; beyond, the whole word or line is the value.
@@ -152,6 +157,12 @@ def quoted_span(text: bytes, at: int) -> tuple[int, int] | None:
         if end >= 0 and text[behind : behind + 1] not in _DELIMITERS:
             end = -1
     return start, end if end >= 0 else line_end(text, start)
+
+
+def certificate_password(text: bytes, at: int) -> tuple[int, int] | None:
+    """Start and end of the password behind the file of a certificate, `FILE:PASSWORD`, at `at`; or `None`."""
+    certificate = _CERTIFICATE.match(text, at)
+    return certificate.span(certificate.lastgroup or 0) if certificate else None
 
 
 def is_sentence(text: bytes, at: int) -> bool:
