@@ -337,6 +337,7 @@ USERS_IN_MESSAGES = {
     "ZKM: found user jdoe, splitting.": "ZKM: found user [user], splitting.",
     "ZKM: did not find user jdoe.": "ZKM: did not find user [user].",
     "AUTHENTICATION: post-map: current user is 'jdoe'": "AUTHENTICATION: post-map: current user is '[user]'",
+    "crash.swp owned by: jdoe@db": "crash.swp owned by: [user]@db",
     "ZKM: successful mapping to jdoe@x.org": "ZKM: successful mapping to [email]",
     'uid=51234 gid=1399 name=jdoe geo="" xt="" ob="asmith"': (
         'uid=[user] gid=1399 name=[user] geo="" xt="" ob="[user]"'
@@ -455,6 +456,9 @@ VALUES_LIKE_CODE = {
     'Owner == "jdoe", user == jdoe': 'Owner == "[user]", user == [user]',
     "password=$ecret1 PWD={hunter} password=$ecret": "password=[secret] PWD=[secret] password=[secret]",
     "self.token = tokens.abc; password = password1": "self.token = [secret]; password = [secret]",
+    "pwd == tiger, TOKEN==a1b2": "pwd == [secret], TOKEN==[secret]",
+    '[ "$USER" == "jdoe" ]': '[ "$USER" == "[user]" ]',
+    "x['user'] == 'jdoe', \"owner\" == jdoe": "x['user'] == '[user]', \"owner\" == [user]",
     "user=user.jdoe, login=logins.jdoe": "user=[user], login=[user]",
     "ALTER USER x IDENTIFIED BY Secret DEFAULT y": "ALTER USER [user] IDENTIFIED BY [secret] DEFAULT y",
     "approved by John Doe, Requested by: Jane Poole": "approved by [user], Requested by: [user]",

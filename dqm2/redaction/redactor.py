@@ -138,9 +138,10 @@ def get_redactor(hosts: tuple[str, ...], allowed_hosts: tuple[str, ...]) -> Reda
 
 def _unreplaced(text: bytes, spans: tuple[Span, ...]) -> tuple[Span, ...]:
     """The spans that are not placeholders already."""
-    if not any(text[span.start] == _PLACEHOLDER_START for span in spans):
-        return spans
-    return tuple(span for span in spans if not _is_placeholder(text, span))
+    for span in spans:
+        if text[span.start] == _PLACEHOLDER_START:
+            return tuple(span for span in spans if not _is_placeholder(text, span))
+    return spans
 
 
 def _is_placeholder(text: bytes, span: Span) -> bool:

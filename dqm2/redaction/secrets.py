@@ -190,7 +190,7 @@ def _named_value(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
         return span(*header_span(text, end), Placeholder.SECRET)
     if _is_not_secret(text, end, word, is_colon=is_colon) or _is_variable(text, end, name, offset):
         return ()
-    if is_weak(word) and _is_of_syntax(text, name_start, separator, end):
+    if word.startswith(b"token") and _is_of_syntax(text, name_start, separator, end):
         return ()
     spans = span(*value_span(text, end), Placeholder.SECRET)
     joined = _JOINED.match(text, spans[-1].end) if spans else None

@@ -138,6 +138,7 @@ _NAMED = (
     rb"|(?:ZKM:[ ]found|not[ ]find)[ ]user[ ]|unix-user:"
     rb"|attribute[ ]:[ ]nickname[ ]=[ ]|owned[ ]by:[ ]|user[ ]name:[ ])[\"']?[A-Za-z0-9_]"
 )
+_DOMAIN = re.compile(rb"@[A-Za-z0-9-]{1,63}\.[A-Za-z]{2}")
 # The client of FroNTier: `X-Frontier-Id: cmsRun 12345 jdoe(51234) John Doe`.
 _FRONTIER = rb"(?i:frontier-id:[ ])"
 _FRONTIER_USER = re.compile(
@@ -216,7 +217,7 @@ def _named(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, .
     if text[end - 1 : last].lower() in _NO_NAMES or is_state(text, end - 1):
         return ()
     # Addresses and URLs have rules of their own.
-    is_part = text[last : last + 1] == b"@" or text.startswith(b"://", last)
+    is_part = _DOMAIN.match(text, last) is not None or text.startswith(b"://", last)
     return () if is_part else span(end - 1, last, Placeholder.USER)
 
 

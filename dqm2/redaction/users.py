@@ -112,6 +112,7 @@ _NO_PERSON = re.compile(rb"(?i:default|framework|module|process|system)(?![A-Za-
 # `user: jdoe (uid 51234)`, and `UserId=jdoe(51234)` as Slurm writes it.
 _UID_BEHIND = re.compile(rb"[A-Za-z0-9_.-]{1,64}(?: \(uid\b|\([0-9]{3,10}\))")
 _COMPARED = re.compile(rb"([A-Za-z_][A-Za-z0-9_]{0,63})(?=[\s,;:)\]]|\Z)")
+_COMPARED_KEY = re.compile(rb"([\"'])(?:login|owner|principal|uid|user(?:name)?)\1(?=[\s,;:)\]]|\Z)")
 # `NAME:PASSWORD` as one value.
 _PASSWORD_BEHIND = re.compile(rb":((?![0-9]{1,5}(?:\W|\Z))[^\s:;,/\"'<>()\[\]{}]{3,128})")
 # Rights of a user, in an entry `user:jdoe:r-x` of a list for access control.
@@ -228,11 +229,12 @@ def _is_no_user(text: bytes, min_start: int, start: int, end: int) -> bool:
 
 
 def _is_variable(text: bytes, at: int, trigger: bytes, key: bytes) -> bool:
-    """Whether a variable is in place of a user: `user=user`, `owner == expected_owner`, `'user' == 'x'`."""
+    """Whether a variable or key is in place of a user: `user=user`, `owner == expected_owner`."""
     word = key.strip(b"\"'")
     if trigger.endswith(b"=="):
         variable = _COMPARED.match(text, at)
-        return word != key or (variable is not None and variable[1].lower().endswith(b"_" + word))
+        is_expected = variable is not None and variable[1].lower().endswith(b"_" + word)
+        return is_expected or _COMPARED_KEY.match(text, at) is not None
     return is_named_alike(text, at, word, word)
 
 
