@@ -98,10 +98,17 @@ _END = re.compile(rb"\n|[ \t](?:\||&&)|;[ \t]")
 # of CUDA are written alike, `init <<<1, 32>>>(x)`.
 _INPUT = rb"<<<[ \t]{0,4}[^\s$<\[(]"
 _READER = re.compile(
-    rb"(?:(?<![A-Za-z0-9_.-])(?:sudo[ \t](?:[^;&|\n]*[ \t])?-[A-Za-z]{0,4}S|kinit|su|chpasswd|ssh-add"
-    rb"|cryptsetup|passwd[ \t]+--stdin(?:[ \t]+(?P<account>[a-z_][a-z0-9_.-]{1,31}))?)(?![A-Za-z0-9_.-])"
-    rb"|--(?:password-|pass)?stdin\b|--(?:passphrase|key)-f(?:d|ile)\b|-pass(?:in|out)?[ \t]+stdin\b)"
-    rb"[^;&|\n]*\Z"
+    rb"""(?:
+        (?<![A-Za-z0-9_.-])
+        (?:sudo[ \t](?:[^;&|\n]*[ \t])?-[A-Za-z]{0,4}S
+            |kinit|su|chpasswd|ssh-add|cryptsetup
+            |passwd[ \t]+--stdin(?:[ \t]+(?P<account>[a-z_][a-z0-9_.-]{1,31}))?)
+        (?![A-Za-z0-9_.-])
+        |--(?:password-|pass)?stdin\b
+        |--(?:passphrase|key)-f(?:d|ile)\b
+        |-pass(?:in|out)?[ \t]+stdin\b
+    )[^;&|\n]*\Z""",
+    re.VERBOSE,
 )
 _READER_HINTS = (b"su", b"kinit", b"passw", b"ssh-add", b"cryptsetup", b"stdin", b"-f")
 _HERE = b"<<<"
