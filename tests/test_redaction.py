@@ -457,6 +457,7 @@ VALUES_LIKE_CODE = {
     "password=$ecret1 PWD={hunter} password=$ecret": "password=[secret] PWD=[secret] password=[secret]",
     "self.token = tokens.abc; password = password1": "self.token = [secret]; password = [secret]",
     "pwd == tiger, TOKEN==a1b2": "pwd == [secret], TOKEN==[secret]",
+    'pwd="1234" cookie="1234"': 'pwd="[secret]" cookie="[secret]"',
     '[ "$USER" == "jdoe" ]': '[ "$USER" == "[user]" ]',
     "x['user'] == 'jdoe', \"owner\" == jdoe": "x['user'] == '[user]', \"owner\" == [user]",
     "user=user.jdoe, login=logins.jdoe": "user=[user], login=[user]",
@@ -905,6 +906,7 @@ def test_it_replaces_accounts_like_words_in_shared_folders(redact: Redactor, acc
         "sudo: {} : TTY=pts/0 ; PWD=/x",
         "Invalid user {} from 10.1.2.3",
         "session closed for user {}",
+        "running as user {}",
     ],
 )
 def test_it_replaces_accounts_like_words_in_messages(redact: Redactor, line: str, account: str) -> None:

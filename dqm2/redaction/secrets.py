@@ -66,8 +66,11 @@ _SLASH = ord("/")
 _PAIR_KEY = re.compile(rb"(?i)(?:user(?:[_-]?(?:name|id))?|login|account)/$")
 _PAIR_KEY_WINDOW = 16
 _PAIR = re.compile(rb"[\"']?([A-Za-z0-9_.$#-]{1,64})/([^\s@\"'/]{1,128})")
-# In place of a token: a count or index, one that is not set, a pointer.
+# In place of a secret: a count or index, a pointer; of a token, also one that is not set, and in quotes.
 _NUMBER = re.compile(
+    rb"(?:[0-9]{1,4}(?:[/.][0-9]{1,4})?%?|0x[0-9A-Fa-f]{1,16})(?:[\s,;.:)\]}]|\Z)|([\"'])[0-9]{1,3}\1"
+)
+_TOKEN_NUMBER = re.compile(
     rb"[\"']?(?:[0-9]{1,4}(?:[/.][0-9]{1,4})?%?|4294967295|18446744073709551615|0x[0-9A-Fa-f]{1,16})"
     rb"(?:[\s,;.:)\]}\"']|\Z)"
 )
@@ -234,7 +237,8 @@ def _is_not_secret(text: bytes, at: int, word: bytes, *, is_colon: bool) -> bool
         return True
     if word.startswith(b"pwd") and text[at : at + 1] in (b"/", b".", b"~"):  # the working directory
         return True
-    return is_weak(word) and (_NUMBER.match(text, at) is not None or is_framework_call(text, at))
+    number = _TOKEN_NUMBER if word.startswith(b"token") else _NUMBER
+    return is_weak(word) and (number.match(text, at) is not None or is_framework_call(text, at))
 
 
 def _is_variable(text: bytes, at: int, name: bytes, offset: int) -> bool:

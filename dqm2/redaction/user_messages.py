@@ -69,7 +69,7 @@ _DESCRIPTIONS = frozenset(
     ).split()
 )
 _LOGIN = re.compile(rb"(?i)[ \t]?\((?:uid|id)\b|[ \t]+(?:from[ \t]+)?(?:\[|[0-9]|port\b)|[ \t]+logged\b")
-_SESSION = (b"opened for ", b"closed for ")
+_SESSION = (b"opened for ", b"closed for ", b"as ")
 # `login as jdoe`, `logged in as 'jdoe'`, `Authenticating to [host]:22 as 'jdoe'`.
 _LOGIN_AS = (
     rb"(?i:(?:log(?:in|on|ged[ ]in|ging[ ]in)|signed[ ]in|authenticating[ ]to[ ][^\s]+)[ ]as[ ](?:user[ ])?"

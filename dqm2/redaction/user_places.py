@@ -64,13 +64,13 @@ _ORDINARY_FOLDERS = frozenset(
         b"stdout step stop storage store stores stream streamer streams string study style submit suite "
         b"summary super support swap switch symbol syslog sysroot system systemd table tables tail take "
         b"tarball target task tasks tcmalloc telegraf temp temper template temps tensorfl tensors terminal "
-        b"test testing tests text theano theme thread threads thrift tick ticket tidy tile time timer "
+        b"test testing tests text theano theme thread threads thrift tick ticket tidy time timer "
         b"token tomcat tool toolbox tools torch torchrun trace traces tracing track tracker tracking "
         b"tracks train transfer transit trees trigger triton tune tuning tuple turn type unit units unix "
         b"unpack user users valgrind value values vault vector velero vendor venv verify version video "
-        b"view virtual visual volume voms vscode vtune wait walk warm warn watch webdav wget wheel wheels "
+        b"view virtual visual volume voms vscode vtune wait walk warn watch webdav wget wheel wheels "
         b"wide window wire wizard wlcg wmcore word work workdir worker workers works world wrap wrapper "
-        b"write xerces xray xrdcp xrdfs xrootd yaml yarn year zero zlib zone zookeep"
+        b"write xerces xray xrdcp xrdfs xrootd yaml yarn year zlib zone zookeep"
     ).split()
 )
 # Parts of words for programs and data that hardly any account has.
