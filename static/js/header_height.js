@@ -3,5 +3,5 @@
 const header = document.querySelector(".page-header");
 
 new ResizeObserver(() => {
-  document.documentElement.style.setProperty("--header-height", `${header.offsetHeight}px`);
+  document.documentElement.style.setProperty("--header-height", `${header.getBoundingClientRect().height}px`);
 }).observe(header);
