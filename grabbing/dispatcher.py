@@ -84,7 +84,7 @@ class Dispatcher:
             self._begin_delivery()
 
     def pause(self, seconds: float) -> None:
-        """Do not serve the receiver for a time."""
+        """Pause deliveries to the receiver."""
         self._paused_until_s = time.monotonic() + seconds
 
     def record_delivery(self) -> None:

@@ -40,7 +40,7 @@ _PREDICATES: Mapping[str, str] = {
     TransitionState.EXPIRING: "expires soon",
     TransitionState.QUARANTINED: "could not be stored",
 }
-# Those of a kind that the predicate of the state does not fit.
+# Predicates of single kinds, where that of the state does not fit.
 _PREDICATES_OF_KIND: Mapping[tuple[TransitionKind, str], str] = {
     (TransitionKind.QUARANTINE, TransitionState.REMOVED): (
         "are no longer retried, since their machine was removed from the settings"

@@ -77,7 +77,7 @@ def _workers(settings: Settings, cluster: Cluster, number: int) -> Iterator[Sequ
 
 
 def _report_killed(workers: Iterable[SpawnProcess], database: str) -> None:
-    """Log the workers that could not do so: the kernel kills what takes too much memory."""
+    """Log the workers that were killed, as the kernel does if a process takes too much memory."""
     for worker in workers:
         if worker.exitcode is not None and worker.exitcode < 0:
             reason = f"killed by signal {-worker.exitcode}"

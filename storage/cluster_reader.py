@@ -129,7 +129,7 @@ class ClusterReader(DatabaseReader):
 
 
 def _present_machines(connection: sa.Connection) -> set[int] | None:
-    """The machines that are mirrored or in the latest cluster status; `None` before there is one."""
+    """The machines that are mirrored or in the latest cluster status; `None` before the first status."""
     links = _links(connection)
     if links is None or links.status.last_success_at is None:
         return None

@@ -23,8 +23,8 @@ from storage.run_queries import RunFilter
 _RECENT_RUNS = 50
 # Newest runs of a group of which the releases and run keys are read.
 _DESCRIBED_RUNS = 100
-# Between names, which have none (`dqm2/field_parsers.py`); many names are a text rather than an array, which
-# takes PostgreSQL and its driver several times as long.
+# Separator of names, which have no blanks (`dqm2/field_parsers.py`). Many names are passed as a text, since
+# an array takes PostgreSQL and its driver several times as long.
 _BLANK = " "
 _TIMES = frozenset({"since", "until"})
 

@@ -55,7 +55,7 @@ _CANCELLED_EARLIER_S = 0.2
 _TIMEOUT_OPTION = "response_timeout_s"
 # Execution option of an engine whose errors become DatabaseUnavailable.
 _TRANSLATE_OPTION = "raises_database_unavailable"
-# Of a table or an index; others can still be read.
+# Errors of one table or index; others can still be read.
 _UNREADABLE = (
     psycopg2.errors.DataCorrupted,
     psycopg2.errors.IndexCorrupted,

@@ -15,7 +15,7 @@ _WINDOW = 160
 _BLANKS = rb"[ \t]{1,4}"
 _WORD = rb"(?:'[^'\n]{1,128}'|\"[^\"\n]{1,128}\"|[^\s'\"]{1,128})"
 _NAME = rb"[a-z_][a-z0-9_.-]{1,31}"
-# Words behind a command that a sentence has.
+# Words that follow the name of a command in a sentence.
 _REMARK = rb"(?:again|completed|done|failed|finished|once|succeeded|twice)\b"
 _USER = rb"(?P<user>" + _WORD + rb")"
 _SECRET = rb"(?P<secret>" + _WORD + rb")"
@@ -163,7 +163,7 @@ def _parts(arguments: re.Match[bytes]) -> Iterator[Span]:
 def _input(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     first = max(min_start, start - _WINDOW)
     line = max(first, text.rfind(b"\n", first, start) + 1)
-    # Of two inputs, the command is between them.
+    # If the line has an earlier input, the command is behind it.
     line = max(line, text.rfind(_HERE, line, start) + 1)
     if not any(text.find(hint, line, start) >= 0 for hint in _READER_HINTS):
         return ()

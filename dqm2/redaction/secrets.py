@@ -66,7 +66,8 @@ _SLASH = ord("/")
 _PAIR_KEY = re.compile(rb"(?i)(?:user(?:[_-]?(?:name|id))?|login|account)/$")
 _PAIR_KEY_WINDOW = 16
 _PAIR = re.compile(rb"[\"']?([A-Za-z0-9_.$#-]{1,64})/([^\s@\"'/]{1,128})")
-# In place of a secret: a count or index, a pointer; of a token, also one that is not set, and in quotes.
+# Numbers in place of a secret: a count, an index, a pointer. Those in place of a token may be in quotes, or
+# be the largest number, which stands for none.
 _NUMBER = re.compile(
     rb"(?:[0-9]{1,4}(?:[/.][0-9]{1,4})?%?|0x[0-9A-Fa-f]{1,16})(?:[\s,;.:)\]}]|\Z)|([\"'])[0-9]{1,3}\1"
 )

@@ -53,7 +53,8 @@ _NO_NAMES = frozenset(
         b"thread threads time times twice type types user usual was"
     ).split()
 )
-# More of them, which some account may have: they count behind `user` alone, and not where someone logs in.
+# Further words that some account may have as its name: they describe a user only directly behind `user`, and
+# not where somebody logs in.
 _DESCRIPTIONS = frozenset(
     (
         b"accepts authentication authorization cache client clients command comment consent content "
@@ -167,8 +168,8 @@ _AGENTS = _NO_NAMES | frozenset(
         b"threads transaction transactions two using via wmagent worker workers workflow you"
     ).split()
 )
-# Words in the names of groups, projects and programs, which are written like those of persons: those that are
-# in no name of a person, and those that are if all words are among them.
+# Names of groups, projects and programs are written like those of persons. One of these words is enough for a
+# group; of those below, which may be names of persons, the name must have no others.
 _ONLY_OF_GROUP = frozenset(
     (
         b"alliance analyser analyzer association calibration calorimeter certification collaboration "

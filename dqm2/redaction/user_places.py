@@ -73,7 +73,7 @@ _ORDINARY_FOLDERS = frozenset(
         b"write xerces xray xrdcp xrdfs xrootd yaml yarn year zlib zone zookeep"
     ).split()
 )
-# Parts of words for programs and data that hardly any account has.
+# Parts of words for programs and data that are in the name of hardly any account.
 _TECHNICAL = re.compile(
     rb"build|calib|config|crash|deploy|docker|download|filter|geom|graph|histo|http|image|index|input|json"
     rb"|matrix|module|object|output|pixel|plugin|proxy|queue|report|sandbox|schema|script|server|session"

@@ -58,7 +58,7 @@ _OPTION = (
     + KEY_QUOTE
     + rb",[ \t]{0,8}|[ \t]{1,8}))"
 )
-# The end-user is no option.
+# `end-user` is no option.
 _END_USER = re.compile(rb"(?i)(?<![A-Za-z0-9-])end\Z")
 _END_USER_WINDOW = 4
 # `<user>jdoe</user>`.

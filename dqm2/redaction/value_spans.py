@@ -58,8 +58,7 @@ _STATES = (
     rb"(?i:none|null|nil|true|false|yes|no|ok|unknown|undefined|empty|unset|missing|required|invalid|incorrect"
     rb"|wrong|expired|denied|rejected|refused|accepted|failed|failure|enabled|disabled|present|absent|found)"
 )
-# The same in quotes, and quotes with nothing but a few signs in them, such as `', '`: no more is in them, and
-# no other text is joined to it.
+# The same, or a few signs such as `', '`, as the whole of a quoted text to which no other text is joined.
 _STATE = re.compile(
     _STATES
     + rb"(?:[\s.,;)\]}!]|\Z)|"
